@@ -1,0 +1,1 @@
+"""Read a ReLU network off, exactly, from nothing but queries."""

@@ -1,0 +1,215 @@
+"""Networks of one hidden layer, of any width, in any position.
+
+One line crosses every hyperplane. Its affine pieces, measured in all coordinates, differ by one neuron
+each; their sum is the function. What fresh queries refute is searched again as the residual, until nothing
+is left (Daniely and Granot 2023, Theorem 1; worst cases: Chen, Klivans, Meka 2021).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import numpy as np
+from flint import fmpq
+
+from jaxtract.measurement.affine_pieces import AffinePiece, measure_pieces
+from jaxtract.measurement.jumps import ridges_between
+from jaxtract.measurement.ridge_form import RidgeForm
+from jaxtract.oracle.counting import BudgetSpent, CountingOracle
+from jaxtract.oracle.evaluate import FlintEvaluator
+from jaxtract.oracle.oracle import Oracle
+from jaxtract.oracle.points import scattered
+from jaxtract.report.outcome import Extraction, Outcome
+from jaxtract.report.progress import NoProgressMeter, ProgressMeter
+from jaxtract.search.context_lines import Asker, search_lines, settings_for
+from jaxtract.search.lines import Cluster, Line, LineProfile
+from jaxtract.search.random_lines import random_line
+from jaxtract.search.residual import Residual
+from jaxtract.signs.solve_signs import SignMethod, solve_signs
+from jaxtract.verification.agreement import Verified, agree_bits, verify
+from precision.context import Context
+from precision.dyadic import dyadic_matrix
+
+
+@dataclasses.dataclass(frozen=True)
+class DepthTwoOptions:
+    """Settings of ``extract_depth_two``.
+
+    Attributes:
+        seed: of every random choice.
+        max_queries: budget over all purposes, or None.
+        resolution_bits: kinks at least 2^-resolution_bits apart on a line are told apart.
+        verify_inputs, verify_lines: fresh inputs and lines that must agree at the end.
+        rounds: residual searches after which the extraction gives up.
+        lattice_limit: most signs that lattice reduction is tried on.
+    """
+
+    seed: int = 0
+    max_queries: int | None = None
+    resolution_bits: int = 256
+    verify_inputs: int = 1000
+    verify_lines: int = 20
+    rounds: int = 12
+    lattice_limit: int = 192
+
+
+def extract_depth_two(
+    oracle: Oracle,
+    context: Context,
+    *,
+    options: DepthTwoOptions | None = None,
+    progress: ProgressMeter | None = None,
+) -> Extraction:
+    """Recover a network of one hidden layer and unknown width from queries.
+
+    Args:
+        oracle: the black box.
+        context: number system of the extraction; the oracle must serve it.
+        options: see ``DepthTwoOptions``.
+        progress: told what happens; silent by default.
+
+    Returns:
+        The network with its claim. A result that falls short is returned too, with what is missing.
+
+    Raises:
+        ValueError: the oracle does not serve the context.
+        OracleError: an answer was not what the oracle declares, or differed when asked twice.
+    """
+    chosen = options or DepthTwoOptions()
+    return _DepthTwo(oracle, context, chosen, progress or NoProgressMeter()).run()
+
+
+class _DepthTwo:
+    def __init__(self, oracle: Oracle, context: Context, options: DepthTwoOptions, progress: ProgressMeter):
+        self.context = context
+        self.options = options
+        self.progress = progress
+        self.rng = np.random.default_rng(options.seed)
+        self.oracle = CountingOracle(
+            oracle, context, max_queries=options.max_queries, on_queries=progress.queries
+        )
+        self.form = RidgeForm.zero(context, oracle.inputs, oracle.outputs)
+        self.verified = Verified()
+        self.clusters: list[Cluster] = []
+        self.kinks_seen: list[int] = []
+        self.missing: list[str] = []
+
+    def run(self) -> Extraction:
+        begun = time.perf_counter()
+        try:
+            self._check_determinism()
+            outcome = self._rounds()
+        except BudgetSpent:
+            outcome = Outcome.BUDGET_SPENT
+        self.progress.phase("signs")
+        signed = solve_signs(self.form, lattice_limit=self.options.lattice_limit)
+        complete = outcome is Outcome.COMPLETE
+        return Extraction(
+            network=signed.network if self.form.ridges or complete else None,
+            outcome=outcome,
+            claim=self.context.claim if complete else "incomplete",
+            context=self.context.name,
+            prec=None if self.context.exact else self.context.prec,
+            queries=self.oracle.count,
+            seconds=time.perf_counter() - begun,
+            oracle_seconds=self.oracle.seconds,
+            verified=self.verified,
+            sign_method=signed.method.value,
+            not_resolved=tuple(self._open(outcome, signed.method, signed.extra_neurons)),
+            seed=self.options.seed,
+        )
+
+    def _check_determinism(self) -> None:
+        point = random_line(self.oracle.inputs, self.rng).base
+        self.oracle.check_determinism(scattered(dyadic_matrix([point], self.oracle.inputs)))
+
+    def _rounds(self) -> Outcome:
+        base = None
+        for _ in range(self.options.rounds):
+            self._search_residual(base)
+            self.progress.phase("verify")
+            self.verified = verify(
+                self.oracle,
+                self.form,
+                inputs=self.options.verify_inputs,
+                lines=self.options.verify_lines,
+                rng=self.rng,
+            )
+            if self.verified.agrees:
+                return Outcome.COMPLETE
+            if self._bends():
+                return Outcome.NOT_ONE_HIDDEN_LAYER
+            base = self.verified.counterexamples[0]
+        return Outcome.COUNTEREXAMPLES_LEFT
+
+    def _search_residual(self, base: list[fmpq] | None) -> None:
+        """One line through ``base``; everything that it shows is added to the form."""
+        asker: Asker = self.oracle
+        cells: tuple[fmpq, ...] = ()
+        if base is not None:
+            # The recovered part is as rough as verification tolerates; finer differences mean nothing.
+            context = self.context if self.context.exact else self.context.coarser(agree_bits(self.context) + 2)
+            asker = Residual(self.oracle, FlintEvaluator(self.form.network()), context)
+            cells = (fmpq(0),)
+        line = random_line(self.oracle.inputs, self.rng, base)
+        self.progress.phase("search")
+        (profile,) = search_lines(
+            asker,
+            dyadic_matrix([line.base], self.oracle.inputs),
+            dyadic_matrix([line.direction], self.oracle.inputs),
+            settings=settings_for(
+                asker.context,
+                resolution_bits=self.options.resolution_bits,
+                cells=cells,
+                size=0 if base is None else self.verified.size,
+            ),
+        )
+        self.kinks_seen.append(len(profile.kinks))
+        self.clusters.extend(profile.clusters)
+        self.progress.phase("measure")
+        self._measure(asker, line, profile)
+
+    def _measure(self, asker: Asker, line: Line, profile: LineProfile) -> None:
+        pieces: list[AffinePiece] = []
+        try:
+            for piece in measure_pieces(asker, line, profile):
+                pieces.append(piece)
+                self.progress.neurons(len(pieces) - 1, len(profile.kinks))
+        except BudgetSpent:
+            self.missing.append(
+                f"{len(profile.pieces) - len(pieces)} of {len(profile.pieces)} regions on the line were not measured"
+            )
+            raise
+        finally:
+            if pieces:
+                self._absorb(line, profile, pieces)
+
+    def _absorb(self, line: Line, profile: LineProfile, pieces: list[AffinePiece]) -> None:
+        """leftmost piece + sum of max(0, next piece - piece), each split as |z| / 2 + z / 2."""
+        ridges, mixed = ridges_between(self.context, line, profile, pieces)
+        two = self.context.number(2)
+        matrix, constant = pieces[0].gradient, pieces[0].constant
+        for i, (left, right) in enumerate(zip(pieces, pieces[1:], strict=False)):
+            if i not in mixed:
+                matrix = matrix + (right.gradient - left.gradient) / two
+                constant = constant + (right.constant - left.constant) / two
+        self.form = self.form.add(ridges, matrix, constant)
+
+    def _bends(self) -> bool:
+        """A residual that keeps as many kinks as f itself is not made of missed hyperplanes."""
+        return len(self.kinks_seen) >= 3 and 2 * self.kinks_seen[-1] >= self.kinks_seen[0] > 4
+
+    def _open(self, outcome: Outcome, method: SignMethod, extra: int) -> list[str]:
+        sentences = list(self.missing)
+        if outcome is not Outcome.COMPLETE:
+            sentences.append(outcome.value)
+        for cluster in self.clusters:
+            width = float(cluster.right - cluster.left)
+            sentences.append(f"kinks nearer than {width:.3g} on a line were taken for one")
+        if method is SignMethod.AFFINE and extra:
+            sentences.append(
+                f"{method.value} ({extra} of them): lattice reduction showed no choice of signs, so either the "
+                "function has an affine part of its own or the signs are out of its reach"
+            )
+        return sentences

@@ -1,0 +1,95 @@
+"""The affine pieces of f around one line, in all coordinates: one shared gradient for every region.
+
+Consecutive pieces differ by exactly one neuron, so that n kinks cost n + 1 gradients, and the derivative
+along the line is known from the search: (n + 1) (d - 1) queries in all (Daniely and Granot 2023, section 3,
+pay 2 n d).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from flint import fmpq
+
+from jaxtract.oracle.points import points_on_line, stars
+from jaxtract.search.context_lines import Asker
+from jaxtract.search.lines import Line, LineProfile, Piece
+from precision.context import Context
+from precision.dyadic import floor_log2, power_of_two, simple_between
+
+EXACT_STEP_BITS = 64
+"""A step is this much shorter than its region is wide along the line: room for weights that differ by 2^60."""
+
+CHUNK = 4096
+"""Queries that are asked together: what is measured before a budget ends is kept."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AffinePiece:
+    """f(x) = gradient x + constant in one region; shapes (outputs, inputs) and (outputs,)."""
+
+    gradient: np.ndarray
+    constant: np.ndarray
+
+
+def measure_pieces(asker: Asker, line: Line, profile: LineProfile) -> Iterator[AffinePiece]:
+    """The affine pieces of a line from left to right, in all coordinates, as they are measured.
+
+    Args:
+        asker: answers in its context; queries count as ``measure``.
+        line: where the profile was taken.
+        profile: its pieces and kinks.
+
+    Yields:
+        One piece per region. BudgetSpent passes through between regions.
+    """
+    context = asker.context
+    axes = [i for i in range(len(line.base)) if i != line.pivot]
+    places = [_inside(context, profile, i) for i in range(len(profile.pieces))]
+    group = max(1, CHUNK // max(1, len(axes)))
+    for start in range(0, len(places), group):
+        chosen = slice(start, start + group)
+        yield from _measure_group(asker, line, profile.pieces[chosen], places[chosen], axes)
+
+
+def _measure_group(
+    asker: Asker,
+    line: Line,
+    pieces: Sequence[Piece],
+    places: Sequence[tuple[fmpq, fmpq]],
+    axes: list[int],
+) -> Iterator[AffinePiece]:
+    context = asker.context
+    bases = points_on_line(line.base, line.direction, [position for position, _ in places])
+    answers = asker.ask(stars(bases, [step for _, step in places], axes), "measure")
+    answers = answers.reshape(len(pieces), len(axes), -1)
+    direction = context.array(line.direction)
+    for piece, (position, step), around, base in zip(pieces, places, answers, bases.rows(), strict=True):
+        value = piece.on(context, position)
+        gradient = context.zeros(len(value), len(line.base))
+        gradient[:, axes] = (around - value).T * context.number(1 / step)
+        gradient[:, line.pivot] = piece.slope - gradient[:, axes] @ direction[axes]
+        yield AffinePiece(gradient, value - gradient @ context.array(base))
+
+
+def _inside(context: Context, profile: LineProfile, index: int) -> tuple[fmpq, fmpq]:
+    """A short dyadic well inside region ``index`` along the line, and a step that stays in the region."""
+    kinks = profile.kinks
+    left = context.rational(kinks[index - 1]) if index > 0 else None
+    right = context.rational(kinks[index]) if index < len(kinks) else None
+    if left is None and right is None:
+        position, width = fmpq(0), fmpq(1)
+    elif left is None:
+        assert right is not None
+        width = 1 + abs(right)
+        position = simple_between(right - 2 * width, right)
+    elif right is None:
+        width = 1 + abs(left)
+        position = simple_between(left, left + 2 * width)
+    else:
+        width = right - left
+        position = simple_between(left, right)
+    bits = EXACT_STEP_BITS if context.answer_bits is None else context.answer_bits // 4
+    return position, power_of_two(floor_log2(width) - bits)

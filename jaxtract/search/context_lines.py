@@ -1,0 +1,431 @@
+"""Line search over a context: every kink of f along a line, from about 4.5 queries a kink.
+
+The two outer pieces of an interval are intersected at t*; one answer on each side of t* decides whether a
+single kink at t* explains the interval. If not, the answer that failed becomes the place where the
+interval is split, and only a slope has to be paid for it. No answer is ever asked at t* itself, so a true
+kink that lies exactly there (it does, structurally, when a deep neuron is clipped to zero between two of
+its kinks) is met like any other. (Critical point search: Carlini, Jagielski, Mironov 2020, section 4.1;
+piecewise linear reconstruction in one dimension: Daniely and Granot 2023, section 3.)
+
+Every interval of every line is a coroutine that yields the positions it wants; one driver gathers the
+wishes of all of them and asks once a round.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator, Sequence
+from typing import Protocol
+
+import numpy as np
+from flint import fmpq
+
+from jaxtract.oracle.counting import Purpose
+from jaxtract.oracle.points import PointBatch, on_lines
+from jaxtract.search.lines import Cluster, LineProfile, Piece
+from precision.context import Context, Number
+from precision.dyadic import (
+    DyadicMatrix,
+    floor_log2,
+    floor_to_grid,
+    power_of_two,
+    round_to_grid,
+    simple_between,
+)
+
+
+class Asker(Protocol):
+    """Anything that answers batches in a context: the black box, or what is left of it."""
+
+    context: Context
+
+    def ask(self, points: PointBatch, purpose: Purpose) -> np.ndarray: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class LineSettings:
+    """How finely lines are searched.
+
+    Attributes:
+        resolution_bits: kinks nearer than 2^-resolution_bits may be taken for one (exact context;
+            otherwise the answers' own bits decide).
+        reach_bits: the line is searched to 2^reach_bits, and further while the ends still bend.
+        growth_bits: factor, in bits, between the answers that show that an end is final.
+        longest_bits: where the search for a final end is given up.
+        cells: positions where the line is cut before the search; without cuts, structure that cancels
+            completely between the two ends stays unseen.
+        size: least size of the terms that answers are rounded from, for answers that are small differences.
+    """
+
+    resolution_bits: int = 256
+    reach_bits: int = 40
+    growth_bits: int = 40
+    longest_bits: int = 4096
+    cells: tuple[fmpq, ...] = ()
+    size: Number = 0
+
+
+def settings_for(
+    context: Context, *, resolution_bits: int = 256, cells: Sequence[fmpq] = (), size: Number = 0
+) -> LineSettings:
+    """Settings that the precision of the context supports."""
+    if context.answer_bits is None:
+        return LineSettings(resolution_bits=resolution_bits, cells=tuple(cells), size=size)
+    return LineSettings(
+        resolution_bits=min(resolution_bits, context.answer_bits // 2),
+        reach_bits=min(40, context.answer_bits // 8),
+        growth_bits=2,
+        longest_bits=max(8, context.answer_bits // 4),
+        cells=tuple(cells),
+        size=size,
+    )
+
+
+def search_lines(
+    asker: Asker, bases: DyadicMatrix, directions: DyadicMatrix, *, settings: LineSettings
+) -> list[LineProfile]:
+    """All kinks of f on the lines bases[i] + t directions[i], t in R.
+
+    Args:
+        asker: answers in its context; queries count as ``search``.
+        bases, directions: (lines, inputs).
+        settings: see ``LineSettings``.
+
+    Returns:
+        One profile per line. Kinks that could not be told apart are listed in ``clusters``.
+    """
+    lines = [_Line(asker.context, settings) for _ in range(bases.shape[0])]
+
+    def ask(line: Sequence[int], positions: Sequence[fmpq]) -> np.ndarray:
+        return asker.ask(on_lines(bases, directions, line, positions), "search")
+
+    tasks = [_Task(i, line.ends()) for i, line in enumerate(lines)]
+    _advance(tasks, lines, ask)
+    return [line.profile() for line in lines]
+
+
+_Wishes = Generator[list[fmpq], np.ndarray, "list[_Wishes]"]
+"""Yields positions, receives answers (positions, outputs), returns the intervals to go on with."""
+
+
+class _Task:
+    def __init__(self, line: int, wishes: _Wishes):
+        self.line = line
+        self.wishes = wishes
+        self.positions: list[fmpq] = []
+
+
+def _advance(
+    tasks: list[_Task], lines: list[_Line], ask: Callable[[Sequence[int], Sequence[fmpq]], np.ndarray]
+) -> None:
+    """Run all coroutines in lock-step; one batch a round holds the wishes of all."""
+    waiting = [ready for task in tasks for ready in _resume(task, None)]
+    while waiting:
+        line = [task.line for task in waiting for _ in task.positions]
+        positions = [t for task in waiting for t in task.positions]
+        answers = ask(line, positions)
+        for i, t, answer in zip(line, positions, answers, strict=True):
+            lines[i].record(t, answer)
+        start, following = 0, []
+        for task in waiting:
+            stop = start + len(task.positions)
+            following.extend(_resume(task, answers[start:stop]))
+            start = stop
+        waiting = following
+
+
+def _resume(task: _Task, answers: np.ndarray | None) -> list[_Task]:
+    """The task itself when it wants more answers, else the tasks that it left behind."""
+    try:
+        task.positions = next(task.wishes) if answers is None else task.wishes.send(answers)
+    except StopIteration as finished:
+        return [ready for wishes in finished.value for ready in _resume(_Task(task.line, wishes), None)]
+    return [task]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Meeting:
+    """Where the extended outer pieces of an interval meet, and how well that place is known."""
+
+    position: fmpq
+    error: fmpq
+    number: Number
+    common: bool
+    """All outputs meet at one place: needed for a single kink."""
+
+
+class _Line:
+    """The search along one line: its samples so far, the kinks found, the coroutines that find them."""
+
+    def __init__(self, context: Context, settings: LineSettings):
+        self.context = context
+        self.settings = settings
+        self._samples: list[tuple[fmpq, np.ndarray]] = []
+        self._found: list[tuple[fmpq, Number, Piece, Piece]] = []
+        self._clusters: list[Cluster] = []
+        self._outer: tuple[Piece, Piece] | None = None
+        self._reach = settings.reach_bits
+        self._scale = context.number(settings.size)
+
+    def record(self, position: fmpq, answer: np.ndarray) -> None:
+        if self.context.exact:
+            return
+        self._samples.append((position, answer))
+        # The terms inside f grow like 1 + |t|; so does the rounding of an answer.
+        size = max(abs(x) for x in answer) / self.context.number(1 + abs(position))
+        self._scale = max(self._scale, size)
+
+    def ends(self) -> _Wishes:
+        """Follow the line outwards until three answers in a row lie on one piece, on both sides."""
+        reach, growth = self.settings.reach_bits, self.settings.growth_bits
+        places = [power_of_two(reach + i * growth) for i in range(3)]
+        answers = yield [sign * t for sign in (-1, 1) for t in places]
+        sides = [list(zip(places, answers[3 * i : 3 * i + 3], strict=True)) for i in range(2)]
+        while not all(self._collinear(side, sign) for side, sign in zip(sides, (-1, 1), strict=True)):
+            reach += growth
+            if reach > self.settings.longest_bits:
+                self._clusters.append(Cluster(-places[-1], places[-1]))
+                break
+            places = [*places[1:], power_of_two(reach + 2 * growth)]
+            answers = yield [-places[-1], places[-1]]
+            for side, answer in zip(sides, answers, strict=True):
+                side.append((places[-1], answer))
+        self._reach = reach
+        left = self._chord(*(( -t, g) for t, g in sides[0][-3:-1]))
+        right = self._chord(*sides[1][-3:-1])
+        self._outer = (left, right)
+        cuts = sorted(t for t in self.settings.cells if left.position < t < right.position)
+        inner: list[Piece] = []
+        for cut in cuts:
+            inner.append((yield from self._piece(cut, None, right.position)))
+        chain = [left, *inner, right]
+        return [self.interval(a, b) for a, b in zip(chain, chain[1:], strict=False)]
+
+    def interval(self, left: Piece, right: Piece) -> _Wishes:
+        """Explain g between two pieces, or split the interval where it cannot be explained."""
+        if self._same_line(left, right):
+            return []
+        length = right.position - left.position
+        meeting = self._meeting(left, right)
+        if length <= self._shortest(left.position):
+            self._give_up(left, right, meeting)
+            return []
+        if meeting is None or not left.position < meeting.position < right.position:
+            return (yield from self._split(left, right, _outside_split(left, right, meeting)))
+        if not meeting.common:
+            return (yield from self._split(left, right, _near(meeting.position, left, right)))
+        checks = self._check_places(left, right, meeting)
+        if checks is None:
+            self._give_up(left, right, meeting)
+            return []
+        (answer,) = yield [checks[0]]
+        if not self._lies_on(left, checks[0], answer):
+            return (yield from self._split(left, right, checks[0], answer, towards=left.position))
+        (answer,) = yield [checks[1]]
+        if not self._lies_on(right, checks[1], answer):
+            return (yield from self._split(left, right, checks[1], answer))
+        self._found.append((meeting.position, meeting.number, left, right))
+        return []
+
+    def _split(
+        self,
+        left: Piece,
+        right: Piece,
+        position: fmpq,
+        answer: np.ndarray | None = None,
+        *,
+        towards: fmpq | None = None,
+    ) -> Generator[list[fmpq], np.ndarray, list[_Wishes]]:
+        """Cut an interval. A place that lies on one of the outer pieces moves that piece: no slope to pay."""
+        if answer is None:
+            (answer,) = yield [position]
+        if self._lies_on(left, position, answer):
+            return [self.interval(self._moved(left, position, answer), right)]
+        if self._lies_on(right, position, answer):
+            return [self.interval(left, self._moved(right, position, answer))]
+        middle = yield from self._piece(position, answer, right.position if towards is None else towards)
+        return [self.interval(left, middle), self.interval(middle, right)]
+
+    def _moved(self, piece: Piece, position: fmpq, answer: np.ndarray) -> Piece:
+        """The same piece known at another place; a longer way between two answers makes its slope better."""
+        if self.context.exact or abs(position - piece.position) <= piece.baseline:
+            return dataclasses.replace(piece, position=position, value=answer)
+        return self._chord((position, answer), (piece.position, piece.value))
+
+    def profile(self) -> LineProfile:
+        assert self._outer is not None
+        found = sorted(self._found, key=lambda kink: kink[0])
+        if self.context.exact:
+            pieces = (self._outer[0], *(right for _, _, _, right in found))
+            return LineProfile(pieces, tuple(n for _, n, _, _ in found), tuple(self._clusters), self._reach)
+        return self._refitted(found)
+
+    def _refitted(self, found: list[tuple[fmpq, Number, Piece, Piece]]) -> LineProfile:
+        """Every piece through its two farthest answers, every kink where the better pieces meet."""
+        assert self._outer is not None
+        borders = [None, *(t for t, _, _, _ in found), None]
+        rough = [self._outer[0], *(right for _, _, _, right in found)]
+        samples = sorted(self._samples, key=lambda sample: sample[0])
+        pieces = [
+            self._longest_chord(samples, piece, low, high)
+            for piece, low, high in zip(rough, borders[:-1], borders[1:], strict=True)
+        ]
+        kinks = []
+        for (_, number, before, after), left, right in zip(found, pieces, pieces[1:], strict=False):
+            meeting = self._meeting(left, right)
+            # A short piece can be refitted worse than it was found; its kink stays inside its interval.
+            inside = meeting is not None and before.position < meeting.position < after.position
+            kinks.append(meeting.number if meeting is not None and inside else number)
+        return LineProfile(tuple(pieces), tuple(kinks), tuple(self._clusters), self._reach)
+
+    def _longest_chord(
+        self,
+        samples: list[tuple[fmpq, np.ndarray]],
+        rough: Piece,
+        low: fmpq | None,
+        high: fmpq | None,
+    ) -> Piece:
+        inside = [
+            (t, g)
+            for t, g in samples
+            if (low is None or t > low) and (high is None or t < high) and self._lies_on(rough, t, g)
+        ]
+        if len(inside) < 2 or inside[-1][0] - inside[0][0] <= rough.baseline:
+            return rough
+        return self._chord(inside[0], inside[-1])
+
+    def _piece(
+        self, position: fmpq, answer: np.ndarray | None, towards: fmpq
+    ) -> Generator[list[fmpq], np.ndarray, Piece]:
+        """The local piece at a position; its second answer lies on the side away from a suspected kink."""
+        bits = self.settings.resolution_bits + 64
+        if self.context.answer_bits is not None:
+            bits = self.context.answer_bits // 4 - floor_log2(1 + abs(position))
+        room = towards - position
+        step = power_of_two(min(-bits, floor_log2(room) - 2))
+        if room < 0:
+            step = -step
+        if answer is None:
+            answer, second = yield [position, position + step]
+        else:
+            (second,) = yield [position + step]
+        assert answer is not None
+        return self._chord((position, answer), (position + step, second))
+
+    def _chord(self, first: tuple[fmpq, np.ndarray], second: tuple[fmpq, np.ndarray]) -> Piece:
+        (s, g), (t, h) = first, second
+        slope = (h - g) / self.context.number(t - s)
+        far = max(abs(s), abs(t))
+        noise = self.context.noise(self._scale * self.context.number(1 + far))
+        return Piece(s, g, slope, abs(t - s), noise)
+
+    def _noise(self, position: fmpq) -> Number:
+        return self.context.noise(self._scale * self.context.number(1 + abs(position)))
+
+    def _lies_on(self, piece: Piece, position: fmpq, answer: np.ndarray) -> bool:
+        error = 4 * (piece.error(self.context, position) + self._noise(position))
+        return all(
+            self.context.is_zero(difference, error) for difference in answer - piece.on(self.context, position)
+        )
+
+    def _collinear(self, side: list[tuple[fmpq, np.ndarray]], sign: int) -> bool:
+        (s, g), (t, h), (u, k) = side[-3:]
+        return self._lies_on(self._chord((sign * s, g), (sign * t, h)), sign * u, k)
+
+    def _same_line(self, left: Piece, right: Piece) -> bool:
+        return self._lies_on(left, right.position, right.value) and self._lies_on(
+            right, left.position, left.value
+        )
+
+    def _meeting(self, left: Piece, right: Piece) -> _Meeting | None:
+        context = self.context
+        slopes = right.slope - left.slope
+        gaps = right.value - left.on(context, right.position)
+        error = left.error(context, right.position) + right.noise
+        slope_error = left.slope_error(context) + right.slope_error(context)
+        o = max(range(len(slopes)), key=lambda i: abs(slopes[i]))
+        if context.is_zero(slopes[o], 4 * slope_error):
+            return None
+        back = gaps[o] / slopes[o]
+        rest = gaps - slopes * back
+        slack = 8 * (error + abs(back) * slope_error) if not context.exact else error
+        position = right.position - context.rational(back)
+        uncertainty = fmpq(0)
+        if not context.exact:
+            uncertainty = context.rational((error + abs(back) * slope_error) / abs(slopes[o]))
+        return _Meeting(
+            position,
+            uncertainty,
+            context.number(right.position) - back,
+            all(context.is_zero(x, slack) for x in rest),
+        )
+
+    def _check_places(self, left: Piece, right: Piece, meeting: _Meeting) -> tuple[fmpq, fmpq] | None:
+        """One dyadic place on each side of t*, as near as the resolution asks and the errors allow."""
+        bits = self.settings.resolution_bits
+        if self.context.answer_bits is not None:
+            bits = self.context.answer_bits // 3 - floor_log2(1 + abs(meeting.position))
+        if meeting.error > 0:
+            bits = min(bits, -floor_log2(16 * meeting.error))
+        while bits <= self.settings.resolution_bits + 64:
+            cell = power_of_two(-bits)
+            near = floor_to_grid(meeting.position, bits)
+            if left.position < near - cell and near + 2 * cell < right.position:
+                return near - cell, near + 2 * cell
+            if meeting.error > 0 and cell < 4 * meeting.error:
+                return None
+            bits += 1 if meeting.error > 0 else 8
+        return None
+
+    def _shortest(self, position: fmpq) -> fmpq:
+        """Intervals up to this length are given up."""
+        if self.context.exact:
+            return power_of_two(-self.settings.resolution_bits - 32)
+        return (1 + abs(position)) * power_of_two(-self.settings.resolution_bits)
+
+    def _give_up(self, left: Piece, right: Piece, meeting: _Meeting | None) -> None:
+        """Keep the change across the interval as one kink, and say that it may be several."""
+        self._clusters.append(Cluster(left.position, right.position))
+        inside = meeting is not None and left.position <= meeting.position <= right.position
+        if meeting is not None and inside:
+            self._found.append((meeting.position, meeting.number, left, right))
+        else:
+            middle = (left.position + right.position) / 2
+            self._found.append((middle, self.context.number(middle), left, right))
+
+
+def _near(position: fmpq, left: Piece, right: Piece) -> fmpq:
+    """A short dyadic close to a place inside the interval, not at its ends."""
+    room = min(position - left.position, right.position - position)
+    return round_to_grid(position, 2 - floor_log2(room))
+
+
+def _outside_split(left: Piece, right: Piece, meeting: _Meeting | None) -> fmpq:
+    """Where to cut when the outer pieces do not meet inside: more than one kink is there.
+
+    They meet just beyond one end when two kinks of opposite sign stand close together near that end. Then
+    halving the exponent of the distance reaches a gap of 2^-200 in eight cuts; halving the distance itself
+    would need two hundred.
+    """
+    length = right.position - left.position
+    if meeting is not None:
+        beyond = meeting.position - right.position
+        before = left.position - meeting.position
+        distance = max(beyond, before)
+        if 0 < distance < length / 8:
+            reach = power_of_two((floor_log2(distance) + floor_log2(length)) // 2)
+            if beyond > 0:
+                return max(right.position - reach, simple_between(left.position, right.position))
+            return min(left.position + reach, simple_between(left.position, right.position))
+    return _scale_free_middle(left.position, right.position)
+
+
+def _scale_free_middle(left: fmpq, right: fmpq) -> fmpq:
+    """The geometric middle while the two ends are of different scale, the arithmetic one after that."""
+    if left < 0 < right:
+        return fmpq(0) if right - left > 4 else simple_between(left, right)
+    small, large = sorted((abs(left), abs(right)))
+    if large > 4 and 1 + small < large / 16:
+        size = power_of_two((floor_log2(1 + small) + floor_log2(large) + 1) // 2)
+        return size if right > 0 else -size
+    return simple_between(left, right)

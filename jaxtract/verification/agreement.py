@@ -1,0 +1,187 @@
+"""Fresh queries that try to refute a recovered function: inputs at all scales, and whole lines."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from flint import fmpq
+
+from jaxtract.measurement.ridge_form import RidgeForm
+from jaxtract.oracle.counting import CountingOracle
+from jaxtract.oracle.evaluate import FlintEvaluator
+from jaxtract.oracle.points import PointBatch, on_lines, scattered
+from jaxtract.search.random_lines import gaussian_points, random_line
+from precision.context import Context, Number
+from precision.dyadic import dyadic_matrix, floor_log2, floor_to_grid, power_of_two, round_to_grid
+
+SCALES = (-6, -3, 0, 0, 0, 1, 2, 4, 8, 20, 40)
+"""Fresh inputs are Gaussian times 2^scale, the scales in turn; the middle ones are met most."""
+
+ROUNDED_SCALES = (-6, -3, 0, 0, 0, 1, 2, 4)
+"""Where answers are rounded, far inputs say little about near ones."""
+
+APPROXIMATE_AGREE_BITS = 20
+"""In float64, answers that agree to this many bits of their scale are called equal."""
+
+
+@dataclasses.dataclass
+class Verified:
+    """What fresh queries said.
+
+    Attributes:
+        inputs, disagreements: random inputs asked, and those where the recovered function is wrong.
+        lines, unexplained_kinks: random lines asked on every recovered piece, and pieces found wrong.
+        residual_bits: -log2 of the largest residual over the size of f (None: no residual at all).
+        size: of the largest answer met.
+        counterexamples: positions of disagreement, the inputs nearest to the origin first.
+    """
+
+    inputs: int = 0
+    disagreements: int = 0
+    lines: int = 0
+    unexplained_kinks: int = 0
+    residual_bits: int | None = None
+    size: Number = 0
+    counterexamples: list[list[fmpq]] = dataclasses.field(default_factory=list)
+
+    @property
+    def agrees(self) -> bool:
+        return not self.disagreements and not self.unexplained_kinks
+
+    def as_dict(self) -> dict[str, int | None]:
+        return {
+            "inputs": self.inputs,
+            "disagreements": self.disagreements,
+            "lines": self.lines,
+            "unexplained_kinks": self.unexplained_kinks,
+            "residual_bits": self.residual_bits,
+        }
+
+
+def verify(
+    oracle: CountingOracle, form: RidgeForm, *, inputs: int, lines: int, rng: np.random.Generator
+) -> Verified:
+    """Compare the recovered function with the black box; queries count as ``verify``.
+
+    On a line every piece of the recovered function is asked next to both of its ends and at a random
+    place between: agreement there means that each kink is where it was predicted and that nothing bends
+    between, but for structure that cancels inside a piece.
+
+    Args:
+        oracle: the black box in its context.
+        form: the recovered function.
+        inputs, lines: how many fresh ones.
+        rng: chooses them.
+    """
+    context = oracle.context
+    evaluator = FlintEvaluator(form.network())
+    result = Verified(inputs=inputs, lines=lines)
+    scales = SCALES if context.exact else ROUNDED_SCALES
+    _check_inputs(oracle, evaluator, result, rng, [scales[i % len(scales)] for i in range(inputs)])
+    _check_lines(oracle, form, evaluator, result, rng)
+    result.counterexamples.sort(key=lambda point: max(abs(x) for x in point))
+    return result
+
+
+def agree_bits(context: Context) -> int:
+    """Bits of its scale to which an answer must agree with the recovered function, where answers are rounded."""
+    return context.prec if context.name == "mp" and context.prec else APPROXIMATE_AGREE_BITS
+
+
+def _check_inputs(
+    oracle: CountingOracle,
+    evaluator: FlintEvaluator,
+    result: Verified,
+    rng: np.random.Generator,
+    scales: Sequence[int],
+) -> None:
+    for scale in sorted(set(scales)):
+        count = scales.count(scale)
+        points = gaussian_points(count, oracle.inputs, scale, rng)
+        wrong = _disagreements(oracle, evaluator, result, scattered(points))
+        result.disagreements += len(wrong)
+        if wrong:
+            rows = points.rows()
+            result.counterexamples.extend(rows[i] for i in wrong)
+
+
+def _check_lines(
+    oracle: CountingOracle,
+    form: RidgeForm,
+    evaluator: FlintEvaluator,
+    result: Verified,
+    rng: np.random.Generator,
+) -> None:
+    context = oracle.context
+    chosen = [random_line(oracle.inputs, rng) for _ in range(result.lines)]
+    if not chosen:
+        return
+    index: list[int] = []
+    positions: list[fmpq] = []
+    piece_of: list[int] = []
+    for i, line in enumerate(chosen):
+        for piece, places in enumerate(_places(context, _predicted_kinks(form, line.base, line.direction), rng)):
+            index.extend([i] * len(places))
+            positions.extend(places)
+            piece_of.extend([piece] * len(places))
+    bases = dyadic_matrix([line.base for line in chosen], oracle.inputs)
+    directions = dyadic_matrix([line.direction for line in chosen], oracle.inputs)
+    wrong = _disagreements(oracle, evaluator, result, on_lines(bases, directions, index, positions))
+    result.unexplained_kinks += len({(index[i], piece_of[i]) for i in wrong})
+    for i in wrong:
+        line, t = chosen[index[i]], positions[i]
+        result.counterexamples.append([p + t * v for p, v in zip(line.base, line.direction, strict=True)])
+
+
+def _predicted_kinks(form: RidgeForm, base: Sequence[fmpq], direction: Sequence[fmpq]) -> list[fmpq]:
+    context = form.context
+    if not form.ridges:
+        return []
+    normals = form.normals()
+    at_base = normals @ context.array(base) + form.biases()
+    along = normals @ context.array(direction)
+    return sorted({-context.rational(z) / context.rational(s) for z, s in zip(at_base, along, strict=True) if s != 0})
+
+
+def _places(context: Context, kinks: list[fmpq], rng: np.random.Generator) -> list[list[fmpq]]:
+    """For every piece: just inside both ends, and at random between."""
+    if not kinks:
+        return [[fmpq(-1), fmpq(0), fmpq(1)]]
+    far = power_of_two(1 + max(0, floor_log2(1 + max(abs(t) for t in kinks))))
+    borders = [kinks[0] - far, *kinks, kinks[-1] + far]
+    near_bits = 64 if context.exact else 8
+    pieces = []
+    for left, right in zip(borders, borders[1:], strict=False):
+        width = right - left
+        margin = near_bits - floor_log2(width)
+        low = floor_to_grid(left, margin) + power_of_two(-margin)
+        high = floor_to_grid(right, margin)
+        high = high - power_of_two(-margin) if high == right else high
+        share = fmpq(int(rng.integers(1, 1 << 10)), 1 << 10)
+        between = round_to_grid(low + (high - low) * share, 12 - floor_log2(width))
+        pieces.append([low, min(max(between, low), high), high])
+    return pieces
+
+
+def _disagreements(
+    oracle: CountingOracle, evaluator: FlintEvaluator, result: Verified, points: PointBatch
+) -> list[int]:
+    context = oracle.context
+    answers = oracle.ask(points, "verify")
+    expected = evaluator(points)
+    if context.exact:
+        return [i for i, (a, e) in enumerate(zip(answers, expected, strict=True)) if any(a != e)]
+    expected.ravel()[:] = [context.number(x) for x in expected.ravel()]
+    size = max((abs(x) for x in answers.ravel()), default=context.number(0))
+    if size == 0:
+        size = context.number(1)
+    residuals = [max(abs(x) for x in row) / size for row in answers - expected]
+    result.size = max(result.size, size)
+    for residual in residuals:
+        if residual > 0:
+            bits = -floor_log2(context.rational(residual)) - 1
+            result.residual_bits = bits if result.residual_bits is None else min(bits, result.residual_bits)
+    bound = context.number(power_of_two(-agree_bits(context)))
+    return [i for i, residual in enumerate(residuals) if residual > bound]

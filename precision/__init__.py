@@ -1,0 +1,1 @@
+"""Number systems for exact and arbitrary-precision extraction; imports no JAX."""

@@ -1,0 +1,128 @@
+"""One interface over the number systems; algorithms are written once against it.
+
+``README.md`` in this folder defines precision, error, accuracy and claim.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from flint import fmpq, fmpq_mat, fmpz, fmpz_mat
+
+Number = Any
+"""A number of a context: ``fmpq`` in the exact one, ``mpf`` in the others. Both know + - * / and <."""
+
+
+class Context(abc.ABC):
+    """A number system: how answers are read, when a number counts as zero, how systems are solved.
+
+    Arrays of numbers are numpy object arrays, so that the operators of the numbers do the work.
+    """
+
+    name: str
+    claim: str
+    prec: int | None
+    """Bits asked of the result; None where the result is exact."""
+    answer_bits: int | None
+    """Bits that an answer of the oracle carries; None where answers are exact."""
+
+    @property
+    def exact(self) -> bool:
+        return self.answer_bits is None
+
+    @abc.abstractmethod
+    def number(self, value: fmpq | fmpz | Fraction | int | float) -> Number:
+        """``value`` in this context: exact, or rounded once at the working precision."""
+
+    @abc.abstractmethod
+    def rational(self, value: Number) -> fmpq:
+        """The exact rational value that a number of this context has."""
+
+    @abc.abstractmethod
+    def noise(self, magnitude: Number) -> Number:
+        """Bound on the error of one answer whose terms are of this magnitude (zero where exact)."""
+
+    @abc.abstractmethod
+    def is_zero(self, value: Number, error: Number) -> bool:
+        """Whether ``value`` is zero as far as ``error``, a bound on its own error, can tell."""
+
+    @abc.abstractmethod
+    def solve(self, matrix: np.ndarray, right: np.ndarray) -> np.ndarray | None:
+        """The unique solution X of ``matrix @ X = right`` or None where it is not unique.
+
+        Shapes (rows, unknowns) and (rows, columns); rows >= unknowns. Whether an overdetermined system
+        is consistent is for the caller to check: its residual is a statement about the data.
+        """
+
+    @abc.abstractmethod
+    def rank(self, matrix: np.ndarray) -> int:
+        """Rank of a (rows, columns) array."""
+
+    @abc.abstractmethod
+    def nullspace(self, matrix: np.ndarray) -> np.ndarray:
+        """A basis of {x : matrix @ x = 0}, shape (columns, dimension)."""
+
+    @abc.abstractmethod
+    def normalise_row(self, row: Sequence[Number]) -> tuple[np.ndarray, Number]:
+        """``(normal, scale)`` with ``row = scale * normal`` and scale > 0.
+
+        Exact: a primitive integer vector, so that the scale is fixed by the data. Otherwise: unit norm.
+        Raises ValueError for a zero row.
+        """
+
+    @abc.abstractmethod
+    def to_grid(self, value: Number, bits: int) -> fmpq:
+        """Nearest multiple of 2^-bits, as an exact dyadic: query points are rounded, results never."""
+
+    def coarser(self, answer_bits: int) -> Context:
+        """This context for answers that are only good to ``answer_bits``; the exact one has no such thing."""
+        return self
+
+    def array(self, values: Iterable[fmpq | fmpz | Fraction | int | float]) -> np.ndarray:
+        """A one-dimensional object array of numbers of this context."""
+        numbers = [self.number(value) for value in values]
+        out = np.empty(len(numbers), dtype=object)
+        out[:] = numbers
+        return out
+
+    def zeros(self, *shape: int) -> np.ndarray:
+        out = np.empty(shape, dtype=object)
+        out[...] = self.number(0)
+        return out
+
+
+def integer_rows(matrix: np.ndarray) -> fmpz_mat:
+    """A (rows, columns) array of ``fmpq`` scaled row by row to integers; nullspace and rank are unchanged."""
+    rows, columns = matrix.shape
+    entries: list[fmpz] = []
+    for row in matrix:
+        common = common_denominator(row)
+        entries.extend(x.p * (common // x.q) for x in row)
+    return fmpz_mat(rows, columns, entries)
+
+
+def common_denominator(values: Iterable[fmpq]) -> fmpz:
+    """Least common multiple of the denominators."""
+    common = fmpz(1)
+    for value in values:
+        denominator = value.q
+        # Most rows share one power of two: the division test is far cheaper than an lcm.
+        if common % denominator != 0:
+            common = common.lcm(denominator)
+    return common
+
+
+def rational_matrix(values: np.ndarray) -> fmpq_mat:
+    """A (rows, columns) object array of ``fmpq`` as an ``fmpq_mat``."""
+    return fmpq_mat(*values.shape, list(values.ravel()))
+
+
+def object_matrix(matrix: fmpq_mat | fmpz_mat) -> np.ndarray:
+    """A FLINT matrix as a (rows, columns) object array of ``fmpq``."""
+    out = np.empty((matrix.nrows(), matrix.ncols()), dtype=object)
+    out.ravel()[:] = [fmpq(x) for x in matrix.entries()]
+    return out
