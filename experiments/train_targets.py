@@ -86,7 +86,7 @@ RECIPES = {
 
 def train(recipe: Recipe, *, small: bool = False) -> tuple[ReLUNetwork, float]:
     """The trained network and its score on the held-out rows (accuracy, or R^2 for a regression)."""
-    train_x, test_x, train_y, test_y = _data(recipe)
+    train_x, test_x, train_y, test_y = held_out(recipe)
     kind = MLPClassifier if recipe.classes else MLPRegressor
     model = kind(
         hidden_layer_sizes=recipe.hidden,
@@ -104,10 +104,10 @@ def train(recipe: Recipe, *, small: bool = False) -> tuple[ReLUNetwork, float]:
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(train_x, train_y)
     network = ReLUNetwork([weight.T for weight in model.coefs_], model.intercepts_)
-    return network, _score(network, test_x, test_y, classes=recipe.classes)
+    return network, score(network, test_x, test_y, classes=recipe.classes)
 
 
-def _data(recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def held_out(recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     x, y = recipe.data(return_X_y=True)
     train_x, test_x, train_y, test_y = train_test_split(
         x, y, test_size=HELD_OUT, random_state=recipe.seed, stratify=y if recipe.classes else None
@@ -125,7 +125,7 @@ def _standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.n
     return (train - mean) / deviation, (test - mean) / deviation
 
 
-def _score(network: ReLUNetwork, x: np.ndarray, y: np.ndarray, *, classes: bool) -> float:
+def score(network: ReLUNetwork, x: np.ndarray, y: np.ndarray, *, classes: bool) -> float:
     """Scored through the network that is stored, not through scikit-learn's own forward pass."""
     outputs = np.asarray(network(x))
     if not classes:
@@ -144,15 +144,13 @@ def main(arguments: list[str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         print(f"{'target':<15}{'widths':<35}{'parameters':>10}  {'score':<10}  bytes")
         for name, recipe in RECIPES.items():
-            network, score = train(recipe, small=options.small)
+            network, achieved = train(recipe, small=options.small)
             path = folder / f"{name}.npz"
             save_npz(network, path)
             assert load_npz(path).exact() == network.exact()
             widths = "-".join(str(width) for width in network.widths)
             measure = "accuracy" if recipe.classes else "R^2"
-            print(
-                f"{name:<15}{widths:<35}{network.parameters:>10}  {measure} {score:.3f}  {path.stat().st_size}"
-            )
+            print(f"{name:<15}{widths:<35}{network.parameters:>10}  {measure} {achieved:.3f}  {path.stat().st_size}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from test_canonical import network, symmetric_copy
 from jaxtract.certificate.certify import certify
 from jaxtract.certificate.matching import match
 from jaxtract.certificate.witness import random_witness, separating_points, values
-from jaxtract.network.canonical import canonical_form
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import FAMILIES, exact_network, gap, he
 from jaxtract.network.normal_form import normal_form
@@ -33,6 +32,7 @@ def changed(original, layer, entry, factor):
 
 def noisy(original, size, rng):
     """Every weight and bias times 1 + u, u uniform within +-size."""
+
     def disturb(m):
         factors = [1 + size * fmpq(int(x), 1000) for x in rng.integers(-1000, 1001, m.nrows() * m.ncols())]
         return fmpq_mat(m.nrows(), m.ncols(), [x * f for x, f in zip(m.entries(), factors, strict=True)])
@@ -74,11 +74,7 @@ def test_one_changed_last_bit_is_never_identical(widths, seed, layer, entry):
     original = he(widths, seed).exact()
     layer %= len(original.weights)
     other = changed(symmetric_copy(original, np.random.default_rng(seed)), layer, entry, 1 + fmpq(1, 1 << 53))
-    if any(all(x == 0 for x in column) for m in canonical_form(original).weights for column in m.tolist()):
-        return
     certificate = certify(other, original)
-    if canonical_form(other) == canonical_form(original):
-        return  # a one-input row without bias, say: its only weight is its scale
     assert certificate.verdict in ("close", "different", "undecided")
     assert certificate.verdict != "close" or 0 < certificate.max_relative_error < 2.0**-50
 
@@ -206,7 +202,9 @@ def test_deep_networks_that_are_equal_for_other_reasons_stay_undecided():
     two = network(([[2], [-1], [1]], [0, 0, 0]), ([[1, -1, -1]], [0]), ([[1]], [0]))
     certificate = certify(one, two)
     assert certificate.verdict == "identical"  # 2 s(x) - s(x) merges; not yet the hard case
-    three = network(([[1], [-1], [1], [-1]], [0, 0, 1, -1]), ([[fmpq(1, 2), -fmpq(1, 2)] * 2], [-fmpq(1, 2)]), ([[1]], [0]))
+    three = network(
+        ([[1], [-1], [1], [-1]], [0, 0, 1, -1]), ([[fmpq(1, 2), -fmpq(1, 2)] * 2], [-fmpq(1, 2)]), ([[1]], [0])
+    )
     certificate = certify(three, one)
     assert certificate.verdict == "undecided" and certificate.witness is None
     assert "neither equality nor a difference" in certificate.method

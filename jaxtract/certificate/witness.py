@@ -34,9 +34,7 @@ class Witness:
     reference: tuple[str, ...]
 
 
-def first_witness(
-    recovered: ExactNetwork, reference: ExactNetwork, points: Sequence[Sequence[fmpq]]
-) -> Witness | None:
+def first_witness(recovered: ExactNetwork, reference: ExactNetwork, points: Sequence[Sequence[fmpq]]) -> Witness | None:
     """The first of the points at which the networks differ, or None if they agree at all of them."""
     left, right = values(recovered, points), values(reference, points)
     for point, one, two in zip(points, left, right, strict=True):
@@ -95,9 +93,7 @@ def values(network: ExactNetwork, points: Sequence[Sequence[fmpq]]) -> list[list
     return state.transpose().tolist()
 
 
-def _around(
-    hyperplane: Hyperplane, hyperplanes: set[Hyperplane], rng: np.random.Generator
-) -> list[list[fmpq]]:
+def _around(hyperplane: Hyperplane, hyperplanes: set[Hyperplane], rng: np.random.Generator) -> list[list[fmpq]]:
     """p - t v, p, p + t v with p on ``hyperplane`` and no other hyperplane on the closed segment."""
     inputs = len(hyperplane) - 1
     others = [h for h in hyperplanes if h != hyperplane]
@@ -107,17 +103,12 @@ def _around(
         if rate == 0:
             continue
         position = -fmpq(_linear(hyperplane, start) + hyperplane[-1], rate)
-        crossings = [
-            -fmpq(_linear(h, start) + h[-1], slope) for h in others if (slope := _linear(h, direction)) != 0
-        ]
+        crossings = [-fmpq(_linear(h, start) + h[-1], slope) for h in others if (slope := _linear(h, direction)) != 0]
         if position not in crossings:
             break
     gap = min((abs(position - t) for t in crossings), default=fmpq(2))
     step = power_of_two(floor_log2(gap) - 1)
-    return [
-        [x + (position + t) * v for x, v in zip(start, direction, strict=True)]
-        for t in (-step, fmpq(0), step)
-    ]
+    return [[x + (position + t) * v for x, v in zip(start, direction, strict=True)] for t in (-step, fmpq(0), step)]
 
 
 def _linear(hyperplane: Hyperplane, vector: Sequence[int]) -> int:

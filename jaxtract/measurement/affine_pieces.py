@@ -63,8 +63,11 @@ def _measure_group(
 ) -> Iterator[AffinePiece]:
     context = asker.context
     bases = points_on_line(line.base, line.direction, [position for position, _ in places])
-    answers = asker.ask(stars(bases, [step for _, step in places], axes), "measure")
-    answers = answers.reshape(len(pieces), len(axes), -1)
+    outputs = len(pieces[0].value)
+    answers = np.empty((0, outputs), dtype=object)
+    if axes:
+        answers = asker.ask(stars(bases, [step for _, step in places], axes), "measure")
+    answers = answers.reshape(len(pieces), len(axes), outputs)
     direction = context.array(line.direction)
     for piece, (position, step), around, base in zip(pieces, places, answers, bases.rows(), strict=True):
         value = piece.on(context, position)

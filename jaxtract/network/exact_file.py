@@ -97,15 +97,15 @@ def decimal_string(value: fmpq, digits: int) -> str:
     if value == 0:
         return "0"
     magnitude = abs(value)
-    # log10 from the lengths in bits is right up to one; the loop below puts it right.
-    bits = magnitude.p.bit_length() - magnitude.q.bit_length()
-    exponent = math.floor(bits * math.log10(2))
-    while True:
-        scale = _power_of_ten(digits - 1 - exponent)
-        mantissa = str((magnitude * scale + fmpq(1, 2)).floor())  # str(int) refuses long numbers, FLINT not
-        if len(mantissa) == digits:
-            break
-        exponent += 1 if len(mantissa) > digits else -1
+    # log10 from the lengths in bits may be off by one either way: compared exactly, before rounding.
+    exponent = math.floor((magnitude.p.bit_length() - magnitude.q.bit_length()) * math.log10(2))
+    while magnitude < _power_of_ten(exponent):
+        exponent -= 1
+    while magnitude >= _power_of_ten(exponent + 1):
+        exponent += 1
+    rounded = (magnitude * _power_of_ten(digits - 1 - exponent) + fmpq(1, 2)).floor()
+    mantissa = str(rounded)  # of an fmpz: str(int) refuses long numbers
+    exponent += len(mantissa) - digits  # 9.996 rounds to 10.00
     fraction = mantissa[1:].rstrip("0")
     sign = "-" if value < 0 else ""
     return f"{sign}{mantissa[0]}{'.' if fraction else ''}{fraction}{f'e{exponent}' if exponent else ''}"
@@ -120,9 +120,7 @@ def _document(path: Path) -> dict[str, object]:
         found = document.get("format") if isinstance(document, dict) else document
         raise ValueError(f'{path}: format is {_shown(found)}; expected "{FORMAT}"')
     if document.get("version") != VERSION:
-        raise ValueError(
-            f"{path}: version is {_shown(document.get('version'))}; this release reads version {VERSION}"
-        )
+        raise ValueError(f"{path}: version is {_shown(document.get('version'))}; this release reads version {VERSION}")
     prec = document.get("prec")
     if prec is not None and not _is_count(prec):
         raise ValueError(f'{path}: "prec" is {_shown(prec)}; expected a number of bits')
@@ -146,9 +144,7 @@ def _decimal(text: object, where: str) -> fmpq:
         raise ValueError(f'{where}: {_shown(text)} is not a decimal; expected a string like "-1.25e-3"')
     sign, whole, fraction, exponent = match[1], match[2], match[3] or "", int(match[4] or 0)
     if abs(exponent) > LARGEST_EXPONENT:
-        raise ValueError(
-            f"{where}: exponent {exponent} is out of range; |exponent| may be at most {LARGEST_EXPONENT}"
-        )
+        raise ValueError(f"{where}: exponent {exponent} is out of range; |exponent| may be at most {LARGEST_EXPONENT}")
     return fmpq(fmpz(sign + whole + fraction)) * _power_of_ten(exponent - len(fraction))
 
 

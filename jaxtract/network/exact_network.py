@@ -32,9 +32,7 @@ class ExactNetwork:
         width = self.weights[0].ncols()
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             if weight.ncols() != width:
-                raise ValueError(
-                    f"layer {layer} takes {weight.ncols()} numbers but the layer before it gives {width}"
-                )
+                raise ValueError(f"layer {layer} takes {weight.ncols()} numbers but the layer before it gives {width}")
             width = weight.nrows()
             if (bias.nrows(), bias.ncols()) != (width, 1):
                 raise ValueError(

@@ -216,9 +216,7 @@ def _he_hidden(widths: Sequence[int], seed: int, least: int) -> _Draw:
 
 def _checked(widths: Sequence[int]) -> tuple[int, ...]:
     if len(widths) < 2 or any(width < 1 for width in widths):
-        raise ValueError(
-            f"widths {tuple(widths)}: give (inputs, hidden widths ..., outputs), all of them at least 1"
-        )
+        raise ValueError(f"widths {tuple(widths)}: give (inputs, hidden widths ..., outputs), all of them at least 1")
     return tuple(widths)
 
 

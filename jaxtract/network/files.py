@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,8 +16,19 @@ from jaxtract.network.relu_network import ReLUNetwork
 _NAME = re.compile(r"([Wb])(0|[1-9][0-9]*)")
 _CONVENTION = "expected arrays W0, b0, W1, b1, ... with s(x @ W0 + b0) the first layer"
 
-# What NumPy and zipfile raise on damaged, encrypted, oversized or pickled members.
-_UNREADABLE = (ValueError, EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+# What NumPy and zipfile raise on damaged, encrypted, oversized or pickled members. A damaged .npy header is
+# Python source to NumPy, which reports what its tokenizer or parser says.
+_UNREADABLE = (
+    ValueError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    MemoryError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def load_network(path: str | os.PathLike[str]) -> ReLUNetwork:
@@ -127,9 +139,7 @@ def _layer_count(path: Path, arrays: dict[str, np.ndarray]) -> int:
     # Not a loop over layers: a name like b999999999 must not cost that many steps.
     if len(arrays) != 2 * layers:
         missing = next(n for i in range(layers) for n in (f"W{i}", f"b{i}") if n not in arrays)
-        raise ValueError(
-            f"{path}: {missing} is missing (found {', '.join(sorted(arrays)[:12])}); {_CONVENTION}"
-        )
+        raise ValueError(f"{path}: {missing} is missing (found {', '.join(sorted(arrays)[:12])}); {_CONVENTION}")
     return layers
 
 
@@ -143,9 +153,7 @@ def _check_layer(path: Path, index: int, weight: np.ndarray, bias: np.ndarray, f
             )
         if not np.all(np.isfinite(array)):
             count = int(np.sum(~np.isfinite(array)))
-            raise ValueError(
-                f"{path}: {name} holds {count} NaN or infinite entries; a weight is a finite number"
-            )
+            raise ValueError(f"{path}: {name} holds {count} NaN or infinite entries; a weight is a finite number")
     if fan_in is not None and weight.shape[0] != fan_in:
         raise ValueError(
             f"{path}: W{index} has shape {weight.shape} but layer {index - 1} gives {fan_in} numbers; "

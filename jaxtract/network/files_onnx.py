@@ -67,9 +67,7 @@ def save_onnx(network: ReLUNetwork, path: str | os.PathLike[str]) -> None:
         constants.append(numpy_helper.from_array(np.array(weight), f"W{index}"))
         constants.append(numpy_helper.from_array(np.array(bias), f"b{index}"))
         affine = "y" if index == last else f"z{index}"
-        nodes.append(
-            helper.make_node("Gemm", [current, f"W{index}", f"b{index}"], [affine], f"gemm{index}", transB=1)
-        )
+        nodes.append(helper.make_node("Gemm", [current, f"W{index}", f"b{index}"], [affine], f"gemm{index}", transB=1))
         if index < last:
             current = f"h{index}"
             nodes.append(helper.make_node("Relu", [affine], [current], f"relu{index}"))
@@ -96,9 +94,7 @@ class _Chain:
 
     def linear(self, weight: np.ndarray, node: str) -> None:
         if weight.ndim != 2:
-            raise ValueError(
-                f"{node} multiplies by an array of shape {weight.shape}; expected two dimensions"
-            )
+            raise ValueError(f"{node} multiplies by an array of shape {weight.shape}; expected two dimensions")
         width = self.width()
         if width is not None and weight.shape[0] != width:
             raise ValueError(
@@ -110,14 +106,11 @@ class _Chain:
 
     def shift(self, bias: np.ndarray, node: str) -> None:
         if self.affine is None:
-            raise ValueError(
-                f"{node} adds to the input, before the first Gemm or MatMul; fold it into that bias"
-            )
+            raise ValueError(f"{node} adds to the input, before the first Gemm or MatMul; fold it into that bias")
         weight, before = self.affine
         if bias.size not in (1, before.size) or (bias.size > 1 and bias.shape[-1] != bias.size):
             raise ValueError(
-                f"{node} adds an array of shape {bias.shape} to {before.size} numbers; "
-                f"expected shape ({before.size},)"
+                f"{node} adds an array of shape {bias.shape} to {before.size} numbers; expected shape ({before.size},)"
             )
         added = np.broadcast_to(bias.ravel(), before.shape)
         self.affine = (weight, _exact_sum(before, added, node) if before.any() else added)
@@ -138,9 +131,7 @@ class _Chain:
     def network(self) -> ReLUNetwork:
         if self.affine is None:
             if not self.finished:
-                raise ValueError(
-                    "the graph has no Gemm or MatMul; expected a chain of dense layers with Relu"
-                )
+                raise ValueError("the graph has no Gemm or MatMul; expected a chain of dense layers with Relu")
             # The graph ends in a Relu; in our notation the last layer has none, so an identity follows.
             width = self.finished[-1][1].size
             self.affine = (np.eye(width), np.zeros(width))
@@ -170,9 +161,7 @@ def _read_chain(graph: onnx.GraphProto) -> ReLUNetwork:
 
 
 def _read_node(chain: _Chain, node: onnx.NodeProto) -> None:
-    name = (
-        f"node {node.name or node.output[0]!r} ({node.op_type})" if node.output else f"a {node.op_type} node"
-    )
+    name = f"node {node.name or node.output[0]!r} ({node.op_type})" if node.output else f"a {node.op_type} node"
     if node.domain not in ("", "ai.onnx"):
         raise ValueError(f"{name} is of domain {node.domain!r}; readable are {_READABLE}")
     if node.op_type == "Constant":
@@ -282,15 +271,11 @@ def _constant(node: onnx.NodeProto, name: str) -> np.ndarray:
 
 def _array(tensor: TensorProto) -> np.ndarray:
     if tensor.data_location == TensorProto.EXTERNAL:
-        raise ValueError(
-            f"weight {tensor.name!r} is kept in another file; save the model with all weights inside"
-        )
+        raise ValueError(f"weight {tensor.name!r} is kept in another file; save the model with all weights inside")
     try:
         return numpy_helper.to_array(tensor)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"weight {tensor.name!r} cannot be read ({error}); export the network again"
-        ) from error
+    except (ValueError, TypeError, KeyError) as error:  # KeyError: a data type that ONNX does not know
+        raise ValueError(f"weight {tensor.name!r} cannot be read ({error}); export the network again") from error
 
 
 def _attributes(node: onnx.NodeProto) -> dict:

@@ -116,7 +116,5 @@ def _nearest(matrix: fmpq_mat) -> np.ndarray:
         # Python's integer division rounds correctly; flint's float() does not promise to.
         numbers = [int(x.p) / int(x.q) for x in matrix.entries()]
     except OverflowError as error:
-        raise ValueError(
-            "a weight is beyond the largest float64; rescale with float64_scaled first"
-        ) from error
+        raise ValueError("a weight is beyond the largest float64; rescale with float64_scaled first") from error
     return np.array(numbers, dtype=np.float64).reshape(matrix.nrows(), matrix.ncols())

@@ -210,7 +210,7 @@ class _Line:
         if length <= self._shortest(left.position):
             self._give_up(left, right, meeting)
             return []
-        if meeting is None or not left.position < meeting.position < right.position:
+        if meeting is None or not left.position <= meeting.position <= right.position:
             return (yield from self._split(left, right, _outside_split(left, right, meeting)))
         if not meeting.common:
             return (yield from self._split(left, right, _near(meeting.position, left, right)))
@@ -218,12 +218,15 @@ class _Line:
         if checks is None:
             self._give_up(left, right, meeting)
             return []
-        (answer,) = yield [checks[0]]
-        if not self._lies_on(left, checks[0], answer):
-            return (yield from self._split(left, right, checks[0], answer, towards=left.position))
-        (answer,) = yield [checks[1]]
-        if not self._lies_on(right, checks[1], answer):
-            return (yield from self._split(left, right, checks[1], answer))
+        before, after = checks
+        if before is not None:
+            (answer,) = yield [before]
+            if not self._lies_on(left, before, answer):
+                return (yield from self._split(left, right, before, answer, towards=left.position))
+        if after is not None:
+            (answer,) = yield [after]
+            if not self._lies_on(right, after, answer):
+                return (yield from self._split(left, right, after, answer))
         self._found.append((meeting.position, meeting.number, left, right))
         return []
 
@@ -360,8 +363,15 @@ class _Line:
             all(context.is_zero(x, slack) for x in rest),
         )
 
-    def _check_places(self, left: Piece, right: Piece, meeting: _Meeting) -> tuple[fmpq, fmpq] | None:
-        """One dyadic place on each side of t*, as near as the resolution asks and the errors allow."""
+    def _check_places(
+        self, left: Piece, right: Piece, meeting: _Meeting
+    ) -> tuple[fmpq | None, fmpq | None] | None:
+        """One dyadic place on each side of t*, as near as the resolution asks and the errors allow.
+
+        Where t* is the very place that an outer piece was sampled at (a kink on a short dyadic), that side
+        is known already and needs no place.
+        """
+        left_known, right_known = left.position == meeting.position, right.position == meeting.position
         bits = self.settings.resolution_bits
         if self.context.answer_bits is not None:
             bits = self.context.answer_bits // 3 - floor_log2(1 + abs(meeting.position))
@@ -370,8 +380,9 @@ class _Line:
         while bits <= self.settings.resolution_bits + 64:
             cell = power_of_two(-bits)
             near = floor_to_grid(meeting.position, bits)
-            if left.position < near - cell and near + 2 * cell < right.position:
-                return near - cell, near + 2 * cell
+            before, after = near - cell, near + 2 * cell
+            if (left_known or left.position < before) and (right_known or after < right.position):
+                return None if left_known else before, None if right_known else after
             if meeting.error > 0 and cell < 4 * meeting.error:
                 return None
             bits += 1 if meeting.error > 0 else 8

@@ -185,16 +185,21 @@ def assemble(records: Float[np.ndarray, "n columns"], ends: Ends, noise: float) 
     slopes = (b_value - a_value) / length[:, None]
     unit = noise * scale
 
-    def off_piece(t, value, is_end):
-        """Samples of a kink lie on the piece and inside it; those of an end only count when inside."""
-        inside = (t >= a) & (t <= b)
-        miss = np.abs(value - a_value - slopes * (t - a)[:, None]).max(axis=1)
-        return np.where(inside, miss > 4 * unit, ~is_end)
+    def miss(sample, value, piece):
+        return np.abs(value - a_value[piece] - slopes[piece] * (sample - a[piece])[:, None]).max(axis=1)
 
-    is_first, is_last = np.zeros(n + lines, bool), np.zeros(n + lines, bool)
-    is_first[first], is_last[last] = True, True
-    bad: Bool[np.ndarray, " pieces"] = off_piece(a_far, a_far_value, is_first) | off_piece(b_far, b_far_value, is_last)
-    bad |= b <= a
+    every = np.arange(n + lines)
+    bad: Bool[np.ndarray, " pieces"] = b <= a
+    for t, value in ((a_far, a_far_value), (b_far, b_far_value)):
+        inside = (t >= a) & (t <= b)
+        bad |= inside & (miss(t, value, every) > 4 * unit)
+        # The few samples beyond the next kink are held against the piece that they lie on.
+        for k in np.flatnonzero(~inside):
+            of_line = piece_line[k]
+            start, stop = first[of_line], last[of_line] + 1
+            owner = start + min(np.searchsorted(b[start:stop], t[k]), stop - start - 1)
+            if a[owner] <= t[k]:
+                bad[owner] |= (miss(t[k : k + 1], value[k : k + 1], np.array([owner])) > 4 * unit[owner])[0]
 
     jump = slopes[after] - slopes[before]
     gap = leaf.right_value - slopes[after] * (leaf.right - leaf.left)[:, None] - leaf.left_value
@@ -222,3 +227,44 @@ def assemble(records: Float[np.ndarray, "n columns"], ends: Ends, noise: float) 
         cluster_line=clusters[:, 0].astype(np.int64),
         clusters=clusters[:, [3, 5]],
     )
+
+
+def splice(full: Assembly, part: Assembly, part_lines: Int[np.ndarray, " part"]) -> Assembly:
+    """Replace some lines of an assembly by those of another; line i of `part` is line `part_lines[i]`."""
+    lines = len(full.offsets) - 1
+    old_line = np.repeat(np.arange(lines), np.diff(full.offsets))
+    old_piece = np.repeat(np.arange(lines), np.diff(full.offsets) + 1)
+    new_line = np.repeat(part_lines, np.diff(part.offsets))
+    new_piece = np.repeat(part_lines, np.diff(part.offsets) + 1)
+    replaced = np.zeros(lines, bool)
+    replaced[part_lines] = True
+    keep, keep_piece, keep_cluster = ~replaced[old_line], ~replaced[old_piece], ~replaced[full.cluster_line]
+    order = np.argsort(np.concatenate([old_line[keep], new_line]), kind="stable")
+    piece_order = np.argsort(np.concatenate([old_piece[keep_piece], new_piece]), kind="stable")
+    counts = np.diff(full.offsets)
+    counts[part_lines] = np.diff(part.offsets)
+    gaps = eqx.tree_at(lambda g: g.line, part.gaps, part_lines[part.gaps.line.astype(np.int64)].astype(np.float64))
+    return Assembly(
+        offsets=np.concatenate([[0], np.cumsum(counts)]),
+        kinks=np.concatenate([full.kinks[keep], part.kinks])[order],
+        errors=np.concatenate([full.errors[keep], part.errors])[order],
+        slopes=np.concatenate([full.slopes[keep_piece], part.slopes])[piece_order],
+        gaps=gaps,
+        cluster_line=np.concatenate([full.cluster_line[keep_cluster], part_lines[part.cluster_line]]),
+        clusters=np.concatenate([full.clusters[keep_cluster], part.clusters]),
+    )
+
+
+def assemble_some(full: Assembly, records: list[Float[np.ndarray, "n columns"]], ends: Ends, noise: float) -> Assembly:
+    """Assemble the lines of the gaps of `full` again, now that more records are there."""
+    chosen = np.unique(full.gaps.line.astype(np.int64))
+    number = np.full(len(ends.left), -1)
+    number[chosen] = np.arange(len(chosen))
+    found = []
+    for block in records:
+        of_line = number[block[:, 0].astype(np.int64)]
+        mine = block[of_line >= 0]
+        mine[:, 0] = of_line[of_line >= 0]
+        found.append(mine)
+    part = Ends(*(getattr(ends, name)[chosen] for name in Ends.__dataclass_fields__))
+    return splice(full, assemble(np.concatenate(found), part, noise), chosen)

@@ -8,6 +8,7 @@ batch of such intervals; the loop that feeds it is in `jaxtract.search.float64_l
 from typing import Self
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -60,17 +61,22 @@ class Intervals(eqx.Module):
     right_far_value: Float[Array, "W m"]
     pending_value: Float[Array, "W m"]
 
-    def pack(self) -> Float[Array, "W {row_width(m)}"]:
+    def pack(self) -> Float[Array, "W columns"]:
         scalars = (self.line, self.kind, self.query, self.left, self.left_far)
         scalars += (self.right, self.right_far, self.pending, self.scale, self.resolution)
         values = (self.left_value, self.left_far_value, self.right_value, self.right_far_value, self.pending_value)
-        return jnp.concatenate([jnp.stack(scalars, axis=1), *values], axis=1)
+        columns = jnp.concatenate([jnp.stack(scalars), *(value.T for value in values)])
+        return jax.lax.optimization_barrier(columns).T
 
     @classmethod
     def unpack(cls, rows: Float[Array, "W columns"]) -> Self:
         m = (rows.shape[1] - _SCALARS) // 5
-        values = [rows[:, _SCALARS + i * m : _SCALARS + (i + 1) * m] for i in range(5)]
-        return cls(*(rows[:, i] for i in range(_SCALARS)), *values)
+        columns = rows.T
+        if isinstance(columns, jax.Array):
+            # Contiguous columns, once: the arithmetic then vectorises.
+            columns = jax.lax.optimization_barrier(columns)
+        values = [columns[_SCALARS + i * m : _SCALARS + (i + 1) * m].T for i in range(5)]
+        return cls(*columns[:_SCALARS], *values)
 
     def line_index(self) -> Int[Array, " W"]:
         return self.line.astype(jnp.int32)
@@ -261,7 +267,9 @@ def advance(
     middle, middle_value = rows.pending, rows.pending_value
     left_half = _replace(rows, right=middle, right_value=middle_value, right_far=t, right_far_value=value)
     right_half = _replace(rows, left=middle, left_value=middle_value, left_far=t, left_far_value=value)
+    # Barriers: XLA would otherwise compute the shared part anew for every column of the packed rows.
+    current, moved, follow = jax.lax.optimization_barrier((current, moved, follow))
     planned = plan(_choose(slope, left_half, moved), tolerances)
     finished = _replace(moved, kind=jnp.where(kink, KINK, DONE).astype(t.dtype))
     onward = _choose(passed | new_piece, follow, _choose(kink | accepted, finished, planned))
-    return onward, plan(right_half, tolerances), slope
+    return *jax.lax.optimization_barrier((onward, plan(right_half, tolerances))), slope

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxtract._x64 import enable_x64, require_x64
-from jaxtract.search.float64_assembly import Assembly, Ends, LineKinks, SearchResult, assemble
+from jaxtract.search.float64_assembly import Assembly, Ends, LineKinks, SearchResult, assemble, assemble_some
 from jaxtract.search.float64_intervals import DONE, KINK, Intervals, Tolerances, plan, row_width
 from jaxtract.search.float64_loop import LineSearch, run
 from jaxtract.search.float64_oracle import LineOracle, check_bounds, check_lines, make_oracle
@@ -69,25 +69,23 @@ def search_lines(
     noise = _estimate_noise(box, ends, weights) if options.noise is None else options.noise
     tolerances = _tolerances(noise, options)
 
-    lines = len(points)
-    queries = np.full(lines, 2 * (options.cells + 1), np.int64)
-    records = np.zeros((0, row_width(box.m)))
-    rows = _planned(first, tolerances)
-    rows = rows[(rows[:, 1] != DONE) & (rows[:, 1] < KINK)]
+    queries = np.full(len(points), 2 * (options.cells + 1), np.int64)
+    progress = run(box, _open(_planned(first, tolerances)), weights, tolerances, options, asked=int(queries.sum()))
+    queries += progress.queries
+    records = [progress.records]
+    assembly = assemble(progress.records, ends, float(tolerances.noise))
     tried: set[tuple[float, float, float]] = set()
     for _ in range(_REPAIR_ROUNDS):
-        progress = run(box, rows, weights, tolerances, options, asked=int(queries.sum()))
-        queries += progress.queries
-        records = np.concatenate([records, progress.records])
-        assembly = assemble(records, ends, float(tolerances.noise))
-        if len(progress.unfinished):
-            break
         keys = _gap_keys(assembly)
-        rows = _planned(assembly.gaps, tolerances)[np.array([key not in tried for key in keys], bool)]
-        rows = rows[(rows[:, 1] != DONE) & (rows[:, 1] < KINK)]
-        tried.update(keys)
-        if not len(rows):
+        fresh = np.array([key not in tried for key in keys], bool)
+        if len(progress.unfinished) or not fresh.any():
             break
+        tried.update(keys)
+        rows = _reopen(box, jax.tree.map(lambda x, fresh=fresh: x[fresh], assembly.gaps), weights, queries, noise)
+        progress = run(box, _open(rows), weights, tolerances, options, asked=int(queries.sum()))
+        queries += progress.queries
+        records.append(progress.records)
+        assembly = assemble_some(assembly, records, ends, float(tolerances.noise))
     result = _result(assembly, progress.unfinished, queries, ends, weights, options, noise)
     if throw and result.result is SearchResult.query_limit_reached:
         raise RuntimeError(result.result.value)
@@ -176,6 +174,36 @@ def _planned(intervals: Intervals, tolerances: Tolerances) -> Float[np.ndarray, 
     padding = max(2 ** (max(n, 1) - 1).bit_length(), 64) - n
     padded = jax.tree.map(lambda x: np.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1)), intervals)
     return np.array(_jit_plan(padded, tolerances))[:n]
+
+
+def _open(rows: Float[np.ndarray, "n columns"]) -> Float[np.ndarray, "open columns"]:
+    return rows[(rows[:, 1] != DONE) & (rows[:, 1] < KINK)]
+
+
+def _reopen(box: LineOracle, gaps: Intervals, weights, queries, noise: float) -> Float[np.ndarray, "n columns"]:
+    """Plan the search of gaps where a sample is off the fitted piece.
+
+    What looks like one piece within the error of its short ends hides a kink of a small jump: the two end pieces
+    are then measured again, as long as the gap allows.
+    """
+    tolerances = _tolerances(noise, LineSearch())
+    rows = _planned(gaps, tolerances)
+    faint = rows[:, 1] == DONE
+    if not faint.any():
+        return rows
+    again = jax.tree.map(lambda x: x[faint], gaps)
+    line = again.line.astype(np.int64)
+    quarter = 0.25 * (again.right - again.left)
+    near, far = again.left + quarter, again.right - quarter
+    values = box.ask(np.concatenate([line, line]), np.concatenate([near, far])) * weights
+    np.add.at(queries, line, 2)
+    again = Intervals(
+        **{name: getattr(again, name) for name in Intervals.__dataclass_fields__}
+        | {"left_far": near, "left_far_value": values[: len(line)]}
+        | {"right_far": far, "right_far_value": values[len(line) :]}
+    )
+    rows[faint] = _planned(again, tolerances)
+    return rows
 
 
 def _tolerances(noise: float, options: LineSearch) -> Tolerances:

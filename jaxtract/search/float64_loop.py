@@ -81,15 +81,20 @@ def init(columns: int, lines: int, options: LineSearch) -> LineWork:
     )
 
 
+def peek(work: LineWork, width: int) -> Float[Array, "width columns"]:
+    """The top of the stack, packed. Rows beyond what is open are stale and must be masked."""
+    return jax.lax.dynamic_slice_in_dim(work.stack, jnp.maximum(work.open - width, 0), width)
+
+
 def propose(
-    work: LineWork, lines: Float[Array, "lines two_d"], width: int
-) -> tuple[LineWork, Intervals, Bool[Array, " width"], Float[Array, "width d"]]:
-    """Pop up to `width` open intervals and form their query points."""
-    start = jnp.maximum(work.open - width, 0)
-    rows = Intervals.unpack(jax.lax.dynamic_slice_in_dim(work.stack, start, width))
-    active = start + jnp.arange(width) < work.open
+    work: LineWork, top: Float[Array, "width columns"], lines: Float[Array, "lines two_d"]
+) -> tuple[Intervals, Bool[Array, " width"], Float[Array, "width d"]]:
+    """Unpack the top of the stack, say which rows count, and form their query points."""
+    width = top.shape[0]
+    rows = Intervals.unpack(top)
+    active = jnp.maximum(work.open - width, 0) + jnp.arange(width) < work.open
     points = line_points(lines, jnp.where(active, rows.line_index(), 0), jnp.where(active, rows.query, 0.0))
-    return eqx.tree_at(lambda w: w.open, work, start), rows, active, points
+    return rows, active, points
 
 
 def absorb(
@@ -99,14 +104,21 @@ def absorb(
     values: Float[Array, "width m"],
     tolerances: Tolerances,
 ) -> LineWork:
-    """Use the answers: push what goes on, write down what is finished."""
-    onward, halves, split = advance(rows, values, tolerances)
-    packed = jnp.concatenate([onward.pack(), halves.pack()])
+    """Use the answers: replace the top of the stack by what goes on, write down what is finished."""
+    below = jnp.maximum(work.open - len(active), 0)
+
+    def step():
+        onward, halves, split = advance(rows, values, tolerances)
+        return jnp.concatenate([onward.pack(), halves.pack()]), split
+
+    packed, split = jax.lax.cond(
+        work.open >= 0, step, lambda: (jnp.zeros((2 * len(active), work.stack.shape[1])), jnp.zeros(len(active), bool))
+    )
     alive = jnp.concatenate([active, active & split])
     kind = packed[:, 1]
     goes_on = alive & (kind >= CHECK_LEFT) & (kind <= VERIFY_RIGHT)
     is_found = alive & (kind >= KINK)
-    stack, pushed = _append(work.stack, work.open, packed, goes_on)
+    stack, pushed = _append(work.stack, below, packed, goes_on)
     records, found = _append(work.records, work.found, packed, is_found)
     return LineWork(
         stack=stack,
@@ -138,28 +150,30 @@ def _device_loop(constants, work: LineWork) -> LineWork:
     oracle, lines, weights, tolerances, options = constants
     for_all = (None, *options.widths)
 
-    def step(width):
-        def run(work):
-            work, rows, active, points = propose(work, lines, width)
-            return absorb(work, rows, active, oracle(points) * weights, tolerances)
-
-        return run
+    # The top of the stack is carried beside it: read after the push of one step, used in the next. Read and
+    # pushed in the same step, XLA would copy the whole stack every time.
+    def step(carry):
+        work, top = carry
+        rows, active, points = propose(work, top, lines)
+        work = absorb(work, rows, active, oracle(points) * weights, tolerances)
+        return work, peek(work, len(top))
 
     def turn(work):
         for larger, width in zip(for_all, options.widths, strict=False):
             least = 1 if width == options.widths[-1] else width
 
-            def runs(work, larger=larger, least=least):
+            def runs(carry, larger=larger, least=least):
+                work, _ = carry
                 fits = work.open >= least
                 return may_go_on(work, options) & (fits if larger is None else fits & (work.open < larger))
 
-            work = jax.lax.while_loop(runs, step(width), work)
+            work, _ = jax.lax.while_loop(runs, step, (work, peek(work, width)))
         return work
 
     return jax.lax.while_loop(lambda work: may_go_on(work, options), turn, work)
 
 
-_host_propose = eqx.filter_jit(propose)
+_host_propose = eqx.filter_jit(lambda work, lines, width: propose(work, peek(work, width), lines))
 _host_absorb = eqx.filter_jit(absorb)
 _jit_may_go_on = eqx.filter_jit(may_go_on)
 
@@ -169,7 +183,7 @@ def _host_loop(oracle: LineOracle, weights, tolerances: Tolerances, options: Lin
     while bool(_jit_may_go_on(work, options)):
         count = int(work.open)
         width = next((w for w in options.widths if w <= count), options.widths[-1])
-        work, rows, active, points = _host_propose(work, oracle.lines, width)
+        rows, active, points = _host_propose(work, oracle.lines, width)
         used = min(count, width)
         values = np.zeros((width, oracle.m))
         values[:used] = oracle.answer(np.asarray(points)[:used]) * weights
