@@ -67,9 +67,7 @@ def from_float64(values: np.ndarray) -> DyadicMatrix:
     """A (rows, columns) float64 array, exactly. Raises ValueError on NaN or infinity."""
     if not np.all(np.isfinite(values)):
         raise ValueError("query points must be finite; found NaN or infinity")
-    return dyadic_matrix(
-        [[fmpq(*float(x).as_integer_ratio()) for x in row] for row in values], values.shape[1]
-    )
+    return dyadic_matrix([[fmpq(*float(x).as_integer_ratio()) for x in row] for row in values], values.shape[1])
 
 
 def round_to_grid(value: fmpq, bits: int) -> fmpq:

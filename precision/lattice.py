@@ -69,4 +69,3 @@ def _rounded(value: fmpq, shift: int) -> int:
     if shift >= 0:
         return (2 * (numerator << shift) + denominator) // (2 * denominator)
     return (2 * numerator + (denominator << -shift)) // (denominator << (1 - shift))
-

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 
 import numpy as np
 from flint import fmpq
@@ -19,7 +20,7 @@ from jaxtract.measurement.ridge_form import RidgeForm
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.oracle import Oracle
-from jaxtract.oracle.points import scattered
+from jaxtract.oracle.points import points_on_line, scattered
 from jaxtract.report.outcome import Extraction, Outcome
 from jaxtract.report.progress import NoProgressMeter, ProgressMeter
 from jaxtract.search.context_lines import Asker, search_lines, settings_for
@@ -29,7 +30,7 @@ from jaxtract.search.residual import Residual
 from jaxtract.signs.solve_signs import SignMethod, solve_signs
 from jaxtract.verification.agreement import Verified, agree_bits, verify
 from precision.context import Context
-from precision.dyadic import dyadic_matrix
+from precision.dyadic import dyadic_matrix, power_of_two
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,7 @@ def extract_depth_two(
     *,
     options: DepthTwoOptions | None = None,
     progress: ProgressMeter | None = None,
+    keep: Callable[[Extraction], None] | None = None,
 ) -> Extraction:
     """Recover a network of one hidden layer and unknown width from queries.
 
@@ -68,6 +70,7 @@ def extract_depth_two(
         context: number system of the extraction; the oracle must serve it.
         options: see ``DepthTwoOptions``.
         progress: told what happens; silent by default.
+        keep: given what was found so far when an exception ends the extraction, before it goes on.
 
     Returns:
         The network with its claim. A result that falls short is returned too, with what is missing.
@@ -77,7 +80,7 @@ def extract_depth_two(
         OracleError: an answer was not what the oracle declares, or differed when asked twice.
     """
     chosen = options or DepthTwoOptions()
-    return _DepthTwo(oracle, context, chosen, progress or NoProgressMeter()).run()
+    return _DepthTwo(oracle, context, chosen, progress or NoProgressMeter()).run(keep)
 
 
 class _DepthTwo:
@@ -86,22 +89,29 @@ class _DepthTwo:
         self.options = options
         self.progress = progress
         self.rng = np.random.default_rng(options.seed)
-        self.oracle = CountingOracle(
-            oracle, context, max_queries=options.max_queries, on_queries=progress.queries
-        )
+        self.oracle = CountingOracle(oracle, context, max_queries=options.max_queries, on_queries=progress.queries)
         self.form = RidgeForm.zero(context, oracle.inputs, oracle.outputs)
         self.verified = Verified()
         self.clusters: list[Cluster] = []
         self.kinks_seen: list[int] = []
         self.missing: list[str] = []
 
-    def run(self) -> Extraction:
+    def run(self, keep: Callable[[Extraction], None] | None) -> Extraction:
         begun = time.perf_counter()
         try:
-            self._check_determinism()
+            self._check_oracle()
             outcome = self._rounds()
         except BudgetSpent:
             outcome = Outcome.BUDGET_SPENT
+        except KeyboardInterrupt:
+            outcome = Outcome.INTERRUPTED
+        except BaseException:
+            if keep is not None:
+                keep(self._result(Outcome.ORACLE_FAILED, begun))
+            raise
+        return self._result(outcome, begun)
+
+    def _result(self, outcome: Outcome, begun: float) -> Extraction:
         self.progress.phase("signs")
         signed = solve_signs(self.form, lattice_limit=self.options.lattice_limit)
         complete = outcome is Outcome.COMPLETE
@@ -120,9 +130,11 @@ class _DepthTwo:
             seed=self.options.seed,
         )
 
-    def _check_determinism(self) -> None:
-        point = random_line(self.oracle.inputs, self.rng).base
-        self.oracle.check_determinism(scattered(dyadic_matrix([point], self.oracle.inputs)))
+    def _check_oracle(self) -> None:
+        line = random_line(self.oracle.inputs, self.rng)
+        self.oracle.check_determinism(scattered(dyadic_matrix([line.base], self.oracle.inputs)))
+        near = [fmpq(0), power_of_two(-320), power_of_two(-319)]
+        self.oracle.check_affine(scattered(points_on_line(line.base, line.direction, near)))
 
     def _rounds(self) -> Outcome:
         base = None

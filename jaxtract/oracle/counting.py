@@ -108,6 +108,21 @@ class CountingOracle:
                     "deterministic function: fix seeds, switch off dropout and batch-dependent layers"
                 )
 
+    def check_affine(self, points: PointBatch) -> None:
+        """Three points in a row, hardly apart: where answers are exact, f must be affine there.
+
+        Raises:
+            OracleError: it is not.
+        """
+        if not self.context.exact:
+            return
+        first, second, third = self.ask(points, "verify")
+        if any(first + third != 2 * second):
+            raise OracleError(
+                "the oracle is not affine on three points 2^-320 apart; extraction reads piecewise linear functions "
+                "(ReLU networks): check for tanh, softmax, products of inputs, or rounding of the answers"
+            )
+
     def _ask_chunk(self, points: PointBatch, purpose: Purpose) -> np.ndarray:
         begun = time.perf_counter()
         raw = self.oracle.answer(points, self.context.answer_bits)

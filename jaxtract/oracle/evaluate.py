@@ -22,9 +22,7 @@ class FlintEvaluator:
     def __init__(self, network: ExactNetwork):
         self.inputs = network.inputs
         self.outputs = network.outputs
-        self._layers = [
-            _integer_layer(w, b) for w, b in zip(network.weights, network.biases, strict=True)
-        ]
+        self._layers = [_integer_layer(w, b) for w, b in zip(network.weights, network.biases, strict=True)]
 
     def __call__(self, points: PointBatch) -> np.ndarray:
         """f at every point: an object array of ``fmpq``, shape (points, outputs)."""
@@ -43,9 +41,7 @@ class FlintEvaluator:
             state = state * weight + fmpz_mat(len(points), 1, [1] * len(points)) * (bias * scale)
             scale = scale * denominator
             if index + 1 < len(self._layers):
-                state = fmpz_mat(
-                    state.nrows(), state.ncols(), [z if z > 0 else 0 for z in state.entries()]
-                )
+                state = fmpz_mat(state.nrows(), state.ncols(), [z if z > 0 else 0 for z in state.entries()])
         out = np.empty((len(points), self.outputs), dtype=object)
         out.ravel()[:] = [fmpq(z, scale) for z in state.entries()]
         return out

@@ -120,9 +120,7 @@ def stars(bases: DyadicMatrix, steps: Sequence[fmpq], axes: Sequence[int]) -> Po
 
 def points_on_line(base: Sequence[fmpq], direction: Sequence[fmpq], positions: Sequence[fmpq]) -> DyadicMatrix:
     """base + position * direction for every position, written out."""
-    return dyadic_matrix(
-        [[p + t * v for p, v in zip(base, direction, strict=True)] for t in positions], len(base)
-    )
+    return dyadic_matrix([[p + t * v for p, v in zip(base, direction, strict=True)] for t in positions], len(base))
 
 
 def _dyadic_steps(steps: Sequence[fmpq]) -> tuple[tuple[fmpz, ...], int]:

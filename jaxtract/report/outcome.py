@@ -15,6 +15,8 @@ class Outcome(enum.Enum):
 
     COMPLETE = "every fresh query is explained by the recovered network"
     BUDGET_SPENT = "the query budget is spent; what was found is kept: raise --max-queries and run again"
+    INTERRUPTED = "interrupted; what was found is kept"
+    ORACLE_FAILED = "the oracle failed; what was found before is kept"
     NOT_ONE_HIDDEN_LAYER = (
         "the boundaries bend: f is not a network of one hidden layer; the parts found are kept, "
         "but this method cannot finish"

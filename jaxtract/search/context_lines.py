@@ -21,6 +21,7 @@ import numpy as np
 from flint import fmpq
 
 from jaxtract.oracle.counting import Purpose
+from jaxtract.oracle.oracle import OracleError
 from jaxtract.oracle.points import PointBatch, on_lines
 from jaxtract.search.lines import Cluster, LineProfile, Piece
 from precision.context import Context, Number
@@ -29,9 +30,14 @@ from precision.dyadic import (
     floor_log2,
     floor_to_grid,
     power_of_two,
-    round_to_grid,
     simple_between,
 )
+
+LANES = 4096
+"""Intervals that advance together."""
+
+MOST_CLUSTERS = 256
+"""A line with more places that no kink explains is not the line of a piecewise linear function."""
 
 
 class Asker(Protocol):
@@ -118,9 +124,13 @@ class _Task:
 def _advance(
     tasks: list[_Task], lines: list[_Line], ask: Callable[[Sequence[int], Sequence[fmpq]], np.ndarray]
 ) -> None:
-    """Run all coroutines in lock-step; one batch a round holds the wishes of all."""
-    waiting = [ready for task in tasks for ready in _resume(task, None)]
-    while waiting:
+    """Run the coroutines in lock-step; one batch a round holds the wishes of ``LANES`` of them.
+
+    The latest come first: should f not be piecewise linear, that shows before the memory is full.
+    """
+    stack = [ready for task in tasks for ready in _resume(task, None)]
+    while stack:
+        waiting, stack = stack[-LANES:], stack[:-LANES]
         line = [task.line for task in waiting for _ in task.positions]
         positions = [t for task in waiting for t in task.positions]
         answers = ask(line, positions)
@@ -131,7 +141,7 @@ def _advance(
             stop = start + len(task.positions)
             following.extend(_resume(task, answers[start:stop]))
             start = stop
-        waiting = following
+        stack.extend(following)
 
 
 def _resume(task: _Task, answers: np.ndarray | None) -> list[_Task]:
@@ -150,8 +160,8 @@ class _Meeting:
     position: fmpq
     error: fmpq
     number: Number
-    common: bool
-    """All outputs meet at one place: needed for a single kink."""
+    others: tuple[fmpq, ...] | None
+    """None when all outputs meet at one place, as a single kink needs; else where the others meet."""
 
 
 class _Line:
@@ -191,7 +201,7 @@ class _Line:
             for side, answer in zip(sides, answers, strict=True):
                 side.append((places[-1], answer))
         self._reach = reach
-        left = self._chord(*(( -t, g) for t, g in sides[0][-3:-1]))
+        left = self._chord(*((-t, g) for t, g in sides[0][-3:-1]))
         right = self._chord(*sides[1][-3:-1])
         self._outer = (left, right)
         cuts = sorted(t for t in self.settings.cells if left.position < t < right.position)
@@ -212,8 +222,8 @@ class _Line:
             return []
         if meeting is None or not left.position <= meeting.position <= right.position:
             return (yield from self._split(left, right, _outside_split(left, right, meeting)))
-        if not meeting.common:
-            return (yield from self._split(left, right, _near(meeting.position, left, right)))
+        if meeting.others is not None:
+            return (yield from self._split(left, right, _between_meetings(left, right, meeting)))
         checks = self._check_places(left, right, meeting)
         if checks is None:
             self._give_up(left, right, meeting)
@@ -327,18 +337,14 @@ class _Line:
 
     def _lies_on(self, piece: Piece, position: fmpq, answer: np.ndarray) -> bool:
         error = 4 * (piece.error(self.context, position) + self._noise(position))
-        return all(
-            self.context.is_zero(difference, error) for difference in answer - piece.on(self.context, position)
-        )
+        return all(self.context.is_zero(difference, error) for difference in answer - piece.on(self.context, position))
 
     def _collinear(self, side: list[tuple[fmpq, np.ndarray]], sign: int) -> bool:
         (s, g), (t, h), (u, k) = side[-3:]
         return self._lies_on(self._chord((sign * s, g), (sign * t, h)), sign * u, k)
 
     def _same_line(self, left: Piece, right: Piece) -> bool:
-        return self._lies_on(left, right.position, right.value) and self._lies_on(
-            right, left.position, left.value
-        )
+        return self._lies_on(left, right.position, right.value) and self._lies_on(right, left.position, left.value)
 
     def _meeting(self, left: Piece, right: Piece) -> _Meeting | None:
         context = self.context
@@ -356,16 +362,13 @@ class _Line:
         uncertainty = fmpq(0)
         if not context.exact:
             uncertainty = context.rational((error + abs(back) * slope_error) / abs(slopes[o]))
-        return _Meeting(
-            position,
-            uncertainty,
-            context.number(right.position) - back,
-            all(context.is_zero(x, slack) for x in rest),
-        )
+        others = None
+        if not all(context.is_zero(x, slack) for x in rest):
+            bent = [i for i in range(len(slopes)) if not context.is_zero(slopes[i], 4 * slope_error)]
+            others = tuple(right.position - context.rational(gaps[i] / slopes[i]) for i in bent if i != o)
+        return _Meeting(position, uncertainty, context.number(right.position) - back, others)
 
-    def _check_places(
-        self, left: Piece, right: Piece, meeting: _Meeting
-    ) -> tuple[fmpq | None, fmpq | None] | None:
+    def _check_places(self, left: Piece, right: Piece, meeting: _Meeting) -> tuple[fmpq | None, fmpq | None] | None:
         """One dyadic place on each side of t*, as near as the resolution asks and the errors allow.
 
         Where t* is the very place that an outer piece was sampled at (a kink on a short dyadic), that side
@@ -396,6 +399,12 @@ class _Line:
 
     def _give_up(self, left: Piece, right: Piece, meeting: _Meeting | None) -> None:
         """Keep the change across the interval as one kink, and say that it may be several."""
+        if len(self._clusters) >= MOST_CLUSTERS:
+            raise OracleError(
+                f"{MOST_CLUSTERS} intervals as short as {float(right.position - left.position):.3g} are not explained "
+                "by a kink: the oracle is not piecewise linear at its declared precision; "
+                "check its activation function, or extract in the float64 context if its answers are rounded"
+            )
         self._clusters.append(Cluster(left.position, right.position))
         inside = meeting is not None and left.position <= meeting.position <= right.position
         if meeting is not None and inside:
@@ -405,10 +414,16 @@ class _Line:
             self._found.append((middle, self.context.number(middle), left, right))
 
 
-def _near(position: fmpq, left: Piece, right: Piece) -> fmpq:
-    """A short dyadic close to a place inside the interval, not at its ends."""
-    room = min(position - left.position, right.position - position)
-    return round_to_grid(position, 2 - floor_log2(room))
+def _between_meetings(left: Piece, right: Piece, meeting: _Meeting) -> fmpq:
+    """Where to cut when the outputs meet at different places: between the two that are farthest apart.
+
+    Cutting at one of the places themselves would creep towards a true kink for ever when a single output
+    sees that kink alone.
+    """
+    others = [t for t in meeting.others or () if left.position < t < right.position]
+    farthest = max(others, key=lambda t: abs(t - meeting.position), default=meeting.position)
+    low, high = sorted((meeting.position, farthest))
+    return simple_between(low, high) if low < high else _scale_free_middle(left.position, right.position)
 
 
 def _outside_split(left: Piece, right: Piece, meeting: _Meeting | None) -> fmpq:

@@ -5,17 +5,18 @@ sides of the meeting point, and an interval whose check fails is split there. A 
 whatever the precision.
 """
 
+import collections
 from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxtract._x64 import enable_x64, require_x64
 from jaxtract.search.float64_assembly import Assembly, Ends, LineKinks, SearchResult, assemble, assemble_some
-from jaxtract.search.float64_intervals import DONE, KINK, Intervals, Tolerances, plan, row_width
+from jaxtract.search.float64_intervals import DONE, KINK, Intervals, Tolerances, plan
 from jaxtract.search.float64_loop import LineSearch, run
 from jaxtract.search.float64_oracle import LineOracle, check_bounds, check_lines, make_oracle
 
@@ -74,14 +75,16 @@ def search_lines(
     queries += progress.queries
     records = [progress.records]
     assembly = assemble(progress.records, ends, float(tolerances.noise))
-    tried: set[tuple[float, float, float]] = set()
+    tries: collections.Counter = collections.Counter()
     for _ in range(_REPAIR_ROUNDS):
         keys = _gap_keys(assembly)
-        fresh = np.array([key not in tried for key in keys], bool)
+        fresh = np.array([tries[key] < 2 for key in keys], bool)
+        again = np.array([tries[key] == 1 for key in keys], bool)[fresh]
         if len(progress.unfinished) or not fresh.any():
             break
-        tried.update(keys)
-        rows = _reopen(box, jax.tree.map(lambda x, fresh=fresh: x[fresh], assembly.gaps), weights, queries, noise)
+        tries.update(keys)
+        gaps = jax.tree.map(lambda x, fresh=fresh: x[fresh], assembly.gaps)
+        rows = _reopen(box, gaps, again, weights, queries, noise)
         progress = run(box, _open(rows), weights, tolerances, options, asked=int(queries.sum()))
         queries += progress.queries
         records.append(progress.records)
@@ -180,29 +183,31 @@ def _open(rows: Float[np.ndarray, "n columns"]) -> Float[np.ndarray, "open colum
     return rows[(rows[:, 1] != DONE) & (rows[:, 1] < KINK)]
 
 
-def _reopen(box: LineOracle, gaps: Intervals, weights, queries, noise: float) -> Float[np.ndarray, "n columns"]:
+def _reopen(
+    box: LineOracle, gaps: Intervals, again: Bool[np.ndarray, " n"], weights, queries, noise: float
+) -> Float[np.ndarray, "n columns"]:
     """Plan the search of gaps where a sample is off the fitted piece.
 
-    What looks like one piece within the error of its short ends hides a kink of a small jump: the two end pieces
-    are then measured again, as long as the gap allows.
+    What looks like one piece within the error of its short ends hides a kink of a small jump. There, and where a
+    first search was in vain (`again`), the two end pieces are measured over a quarter of the gap.
     """
     tolerances = _tolerances(noise, LineSearch())
     rows = _planned(gaps, tolerances)
-    faint = rows[:, 1] == DONE
+    faint = again | (rows[:, 1] == DONE)
     if not faint.any():
         return rows
-    again = jax.tree.map(lambda x: x[faint], gaps)
-    line = again.line.astype(np.int64)
-    quarter = 0.25 * (again.right - again.left)
-    near, far = again.left + quarter, again.right - quarter
+    short = jax.tree.map(lambda x: x[faint], gaps)
+    line = short.line.astype(np.int64)
+    quarter = 0.25 * (short.right - short.left)
+    near, far = short.left + quarter, short.right - quarter
     values = box.ask(np.concatenate([line, line]), np.concatenate([near, far])) * weights
     np.add.at(queries, line, 2)
-    again = Intervals(
-        **{name: getattr(again, name) for name in Intervals.__dataclass_fields__}
+    longer = Intervals(
+        **{name: getattr(short, name) for name in Intervals.__dataclass_fields__}
         | {"left_far": near, "left_far_value": values[: len(line)]}
         | {"right_far": far, "right_far_value": values[len(line) :]}
     )
-    rows[faint] = _planned(again, tolerances)
+    rows[faint] = _planned(longer, tolerances)
     return rows
 
 

@@ -53,7 +53,7 @@ class LineSearch(eqx.Module):
     @property
     def widths(self) -> tuple[int, ...]:
         """Batch sizes of one step, largest first: few open intervals are not padded to the full batch."""
-        return tuple(sorted({self.batch, max(self.batch // 8, 1), max(self.batch // 64, 1)}, reverse=True))
+        return tuple(sorted({self.batch, max(self.batch // 16, min(self.batch, 64))}, reverse=True))
 
 
 class LineWork(eqx.Module):
@@ -111,11 +111,12 @@ def absorb(
         onward, halves, split = advance(rows, values, tolerances)
         return jnp.concatenate([onward.pack(), halves.pack()]), split
 
-    packed, split = jax.lax.cond(
-        work.open >= 0, step, lambda: (jnp.zeros((2 * len(active), work.stack.shape[1])), jnp.zeros(len(active), bool))
-    )
-    alive = jnp.concatenate([active, active & split])
+    # Always true. A branch keeps XLA from computing the step once for each of the places that use its result.
+    shapes = eqx.filter_eval_shape(step)
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    packed, split = jax.lax.cond(work.open >= 0, step, lambda: nothing)
     kind = packed[:, 1]
+    alive = jnp.concatenate([active, active & split])
     goes_on = alive & (kind >= CHECK_LEFT) & (kind <= VERIFY_RIGHT)
     is_found = alive & (kind >= KINK)
     stack, pushed = _append(work.stack, below, packed, goes_on)

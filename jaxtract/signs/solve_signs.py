@@ -81,9 +81,7 @@ def _sign_system(form: RidgeForm) -> tuple[np.ndarray, np.ndarray]:
     return columns, (form.matrix * form.context.number(2)).reshape(-1)
 
 
-def _linear_candidate(
-    context: Context, columns: np.ndarray, target: np.ndarray
-) -> tuple[bool, list[int] | None]:
+def _linear_candidate(context: Context, columns: np.ndarray, target: np.ndarray) -> tuple[bool, list[int] | None]:
     """(the system determines its solution, the signs if that solution is one)."""
     if context.exact:
         return _modular_candidate(columns, target)
@@ -107,9 +105,7 @@ def _modular_candidate(columns: np.ndarray, target: np.ndarray) -> tuple[bool, l
     return True, [1 if x == 1 else -1 for x in solution]
 
 
-def _rounded_candidate(
-    context: Context, columns: np.ndarray, target: np.ndarray
-) -> tuple[bool, list[int] | None]:
+def _rounded_candidate(context: Context, columns: np.ndarray, target: np.ndarray) -> tuple[bool, list[int] | None]:
     """Least squares in doubles proposes signs; the caller holds them against all bits of the context."""
     if columns.shape[0] < columns.shape[1]:
         return False, None
@@ -170,9 +166,7 @@ def _pairs(form: RidgeForm) -> SignedLayer | None:
     return SignedLayer(network, SignMethod.PAIRS, len(rows) - len(normals))
 
 
-def _with_rest(
-    form: RidgeForm, signs: list[int], method: SignMethod, *, exact_rest: bool = True
-) -> SignedLayer:
+def _with_rest(form: RidgeForm, signs: list[int], method: SignMethod, *, exact_rest: bool = True) -> SignedLayer:
     """One neuron per ridge with the given signs; what they leave of A x goes to extra neurons.
 
     With ``exact_rest`` False the signs have been proven to leave nothing.

@@ -60,9 +60,7 @@ class Verified:
         }
 
 
-def verify(
-    oracle: CountingOracle, form: RidgeForm, *, inputs: int, lines: int, rng: np.random.Generator
-) -> Verified:
+def verify(oracle: CountingOracle, form: RidgeForm, *, inputs: int, lines: int, rng: np.random.Generator) -> Verified:
     """Compare the recovered function with the black box; queries count as ``verify``.
 
     On a line every piece of the recovered function is asked next to both of its ends and at a random

@@ -1,0 +1,58 @@
+"""From what the user typed to an oracle."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from jaxtract.network.files import load_network
+from jaxtract.network.relu_network import ReLUNetwork
+from jaxtract.oracle.oracle import Oracle
+from jaxtract.oracle.serve import ExactNetworkOracle, Float64NetworkOracle
+from jaxtract.targets import load_target, targets
+
+
+def find_oracle(target: str, context: str) -> Oracle:
+    """The oracle behind TARGET: a built-in name, a ``.npz``, an ``.onnx`` or ``module:callable``.
+
+    Networks are served without rounding, or in float64 for the float64 context.
+
+    Raises:
+        ValueError: no such target, or not what it must be.
+    """
+    if target in targets():
+        return _serve(load_target(target), context)
+    if Path(target).suffix in (".npz", ".onnx"):
+        if not Path(target).exists():
+            raise ValueError(f"target {target} does not exist")
+        return _serve(load_network(target), context)
+    if ":" in target:
+        return _import_oracle(*target.split(":", 1))
+    raise ValueError(
+        f"target {target!r} is neither a built-in name ({', '.join(sorted(targets()))}) "
+        "nor a .npz or .onnx file nor module:callable"
+    )
+
+
+def _serve(network: ReLUNetwork, context: str) -> Oracle:
+    return Float64NetworkOracle(network) if context == "float64" else ExactNetworkOracle(network)
+
+
+def _import_oracle(module: str, name: str) -> Oracle:
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"cannot import {module!r} ({error}); run from the folder that holds it") from error
+    except AttributeError as error:
+        raise ValueError(f"module {module!r} has no {name!r}") from error
+    oracle = found if isinstance(found, Oracle) or not callable(found) else found()
+    if not isinstance(oracle, Oracle):
+        raise ValueError(
+            f"{module}:{name} gave a {type(oracle).__name__}; it must be an Oracle, a function decorated with "
+            "jaxtract.oracle_function(inputs=..., outputs=..., number_system=...), or a function without "
+            "arguments that returns an Oracle"
+        )
+    return oracle

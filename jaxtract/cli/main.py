@@ -1,0 +1,227 @@
+"""The command line: extract, certify, targets."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jaxtract.certificate.certify import certify
+from jaxtract.cli.exit_codes import BAD_INPUT, CLAIM_REACHED, INCOMPLETE
+from jaxtract.cli.find_target import find_oracle
+from jaxtract.cli.meter import RichMeter
+from jaxtract.layers.depth_two import DepthTwoOptions, extract_depth_two
+from jaxtract.network.exact_network import ExactNetwork
+from jaxtract.report.outcome import Extraction
+from jaxtract.report.report import report_of
+from jaxtract.report.run_directory import load_any, save_run
+from jaxtract.targets import load_target, targets
+from precision.contexts import context_named
+
+EXTRACT_HELP = """\
+Read a network off from queries alone. TARGET is the black box: a built-in name (see `jaxtract targets`),
+a .npz with W0, b0, W1, b1, ... meaning x @ W + b, an .onnx of Gemm / MatMul + Add / Relu, or
+module:callable for any oracle of your own. Networks of one hidden layer and any width are recovered;
+a deeper one is reported as such.
+
+examples:
+  jaxtract extract digits
+  jaxtract extract digits --context mp --prec 200
+  jaxtract extract net.onnx --out runs/net --json
+  jaxtract extract mymodule:oracle --context float64 --max-queries 100000
+
+exit code: 0 the claim of the context is reached; 1 incomplete, everything found is saved; 2 bad input.
+An `exact` claim says: over the rationals, every fresh query was explained. It does not say that no input
+anywhere differs; `jaxtract certify` proves that when you hold the reference."""
+
+CERTIFY_HELP = """\
+Compare two networks exactly, up to the order and positive scale of neurons. Each is a run's directory, an
+exact.json, a .npz, an .onnx or a built-in name. `identical` is a proof over the rationals.
+
+exit code: 0 identical or close; 1 different or undecided; 2 bad input."""
+
+
+def run() -> None:
+    """Entry point of the ``jaxtract`` command."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line as a function: returns the exit code, prints to standard output and error."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options, ["jaxtract", *arguments])
+    except (ValueError, OSError) as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {error}", markup=True, highlight=False, soft_wrap=True)
+        return BAD_INPUT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jaxtract", description="Read a ReLU network off, exactly, from nothing but queries."
+    )
+    parser.add_argument("--version", action="version", version=metadata.version("jaxtract"))
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    raw = argparse.RawDescriptionHelpFormatter
+
+    extract = commands.add_parser(
+        "extract", help="recover a network from queries", description=EXTRACT_HELP, formatter_class=raw
+    )
+    extract.set_defaults(command=_extract)
+    extract.add_argument("target", metavar="TARGET", help="the black box")
+    extract.add_argument("--context", choices=("exact", "mp", "float64"), default="exact", help="number system")
+    extract.add_argument("--prec", type=int, default=200, metavar="BITS", help="bits of an mp result (default 200)")
+    extract.add_argument("--seed", type=_not_negative, default=0, help="of every random choice (default 0)")
+    extract.add_argument("--max-queries", type=_positive, metavar="N", help="stop, and keep what was found, after N")
+    extract.add_argument(
+        "--resolution", type=_positive, default=256, metavar="BITS",
+        help="tell kinks apart that are at least 2^-BITS from each other on a line (default 256)",
+    )  # fmt: skip
+    extract.add_argument("--verify-inputs", type=_not_negative, default=1000, metavar="N", help="fresh inputs to agree")
+    extract.add_argument("--verify-lines", type=_not_negative, default=20, metavar="M", help="fresh lines to agree")
+    extract.add_argument("--out", metavar="DIR", help="where network.npz, exact.json and report.json go")
+    extract.add_argument("--json", action="store_true", help="print the report alone, as JSON")
+
+    compare = commands.add_parser(
+        "certify", help="compare two networks exactly", description=CERTIFY_HELP, formatter_class=raw
+    )
+    compare.set_defaults(command=_certify)
+    compare.add_argument("recovered", metavar="RECOVERED")
+    compare.add_argument("reference", metavar="REFERENCE")
+    compare.add_argument("--json", action="store_true", help="print the certificate alone, as JSON")
+
+    listing = commands.add_parser("targets", help="list the networks that ship with the package")
+    listing.set_defaults(command=_targets)
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    return parser
+
+
+def _extract(options: argparse.Namespace, command: list[str]) -> int:
+    context = context_named(options.context, options.prec)
+    oracle = find_oracle(options.target, options.context)
+    directory = Path(options.out or Path("jaxtract-runs") / _run_name(options))
+    directory.mkdir(parents=True, exist_ok=True)
+    chosen = DepthTwoOptions(
+        seed=options.seed,
+        max_queries=options.max_queries,
+        resolution_bits=options.resolution,
+        verify_inputs=options.verify_inputs,
+        verify_lines=options.verify_lines,
+    )
+
+    def save(extraction: Extraction) -> dict[str, Any]:
+        report = report_of(extraction, options.target, shlex.join(command))
+        save_run(directory, extraction, report)
+        return report
+
+    with RichMeter(Console(stderr=True), enabled=not options.json) as meter:
+        extraction = extract_depth_two(
+            oracle, context, options=chosen, progress=meter, keep=lambda partial: (save(partial), None)[1]
+        )
+    report = save(extraction)
+    if options.json:
+        print(json.dumps(report, indent=2))
+    else:
+        _show_report(Console(), report, extraction, directory)
+    return INCOMPLETE if report["claim"] == "incomplete" else CLAIM_REACHED
+
+
+def _show_report(console: Console, report: dict[str, Any], extraction: Extraction, directory: Path) -> None:
+    table = Table(title=f"{report['target']}: {report['claim']}", show_header=False, title_justify="left")
+    queries, verified, seconds = report["queries"], report["verified"], report["seconds"]
+    widths = report["widths"]
+    rows = {
+        "outcome": extraction.outcome.value,
+        "widths": "-" if widths is None else "-".join(str(width) for width in widths),
+        "parameters": f"{report['parameters']:,}" if report["parameters"] else "-",
+        "queries": f"{queries['total']:,} (search {queries['search']:,}, measure {queries['measure']:,}, "
+        f"verify {queries['verify']:,})",
+        "per parameter": f"{report['queries_per_parameter']} (search + measure)",
+        "signs": report["signs"],
+        "verified": f"{verified['inputs']:,} inputs, {verified['disagreements']} disagree; "
+        f"{verified['lines']} lines, {verified['unexplained_kinks']} unexplained kinks",
+        "seconds": f"{seconds['total']} ({seconds['oracle']} in the oracle)",
+        "saved in": str(directory),
+    }
+    if verified["residual_bits"] is not None:
+        rows["residual"] = f"2^-{verified['residual_bits']} of the largest answer"
+    for name, value in rows.items():
+        table.add_row(name, value)
+    for sentence in report["not_resolved"]:
+        table.add_row("not resolved", sentence)
+    console.print(table)
+
+
+def _certify(options: argparse.Namespace, command: list[str]) -> int:
+    del command
+    certificate = certify(_network(options.recovered), _network(options.reference))
+    document = {
+        "verdict": certificate.verdict,
+        "max_relative_error": certificate.max_relative_error,
+        "matched": certificate.matched,
+        "unmatched": certificate.unmatched,
+        "method": certificate.method,
+        "witness": None if certificate.witness is None else dataclasses.asdict(certificate.witness),
+    }
+    if options.json:
+        print(json.dumps(document, indent=2))
+    else:
+        table = Table(title=certificate.verdict, show_header=False, title_justify="left")
+        error = certificate.max_relative_error
+        table.add_row("proof or evidence", certificate.method)
+        table.add_row("largest relative error", "-" if error is None else f"{error:.3g}")
+        table.add_row("neurons matched", f"{certificate.matched}, {certificate.unmatched} unmatched")
+        if certificate.witness is not None:
+            table.add_row("they differ at", ", ".join(certificate.witness.point))
+            table.add_row("recovered there", ", ".join(certificate.witness.recovered))
+            table.add_row("reference there", ", ".join(certificate.witness.reference))
+        Console().print(table)
+    return CLAIM_REACHED if certificate.verdict in ("identical", "close") else INCOMPLETE
+
+
+def _targets(options: argparse.Namespace, command: list[str]) -> int:
+    del command
+    known = targets()
+    if options.json:
+        described = {
+            name: {"widths": list(target.widths), "description": target.description} for name, target in known.items()
+        }
+        print(json.dumps(described, indent=2))
+        return CLAIM_REACHED
+    table = Table("target", "widths", "what it is", title="networks that ship with jaxtract", title_justify="left")
+    for name, target in known.items():
+        table.add_row(name, "-".join(str(width) for width in target.widths), target.description)
+    Console().print(table)
+    return CLAIM_REACHED
+
+
+def _network(place: str) -> ExactNetwork:
+    return load_target(place).exact() if place in targets() else load_any(place)
+
+
+def _run_name(options: argparse.Namespace) -> str:
+    stem = options.target.replace(":", ".") if ":" in options.target else Path(options.target).stem
+    return f"{stem}-{options.context}-seed{options.seed}"
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return value
+
+
+def _not_negative(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
