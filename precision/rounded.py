@@ -9,7 +9,7 @@ import mpmath
 import numpy as np
 from flint import fmpq, fmpz
 
-from precision.context import Context
+from precision.context import Context, Number
 from precision.dyadic import round_to_grid
 
 GUARD_BITS = 64
@@ -39,7 +39,7 @@ class RoundedContext(Context):
         """The same context with fewer bits to an answer: for differences of answers and something rougher."""
         return RoundedContext(self.name, self.claim, prec=self.prec or answer_bits, answer_bits=answer_bits)
 
-    def number(self, value: fmpq | fmpz | Fraction | int | float) -> mpmath.mpf:
+    def number(self, value: fmpq | fmpz | Fraction | int | float) -> Number:
         if isinstance(value, fmpq):
             return self.arithmetic.mpf(int(value.p)) / int(value.q)
         if isinstance(value, Fraction):
@@ -48,15 +48,15 @@ class RoundedContext(Context):
             return self.arithmetic.mpf(int(value))
         return self.arithmetic.mpf(value)
 
-    def rational(self, value: mpmath.mpf) -> fmpq:
+    def rational(self, value: Number) -> fmpq:
         sign, mantissa, exponent, _ = value._mpf_
         signed = -int(mantissa) if sign else int(mantissa)
         return fmpq(signed << exponent) if exponent >= 0 else fmpq(signed, 1 << -exponent)
 
-    def noise(self, magnitude: mpmath.mpf) -> mpmath.mpf:
+    def noise(self, magnitude: Number) -> Number:
         return abs(magnitude) * self._noise_unit
 
-    def is_zero(self, value: mpmath.mpf, error: mpmath.mpf) -> bool:
+    def is_zero(self, value: Number, error: Number) -> bool:
         return abs(value) <= error
 
     def solve(self, matrix: np.ndarray, right: np.ndarray) -> np.ndarray | None:
@@ -82,7 +82,7 @@ class RoundedContext(Context):
                 basis[pivot, k] = -reduced[row, j]
         return basis
 
-    def normalise_row(self, row: Sequence[mpmath.mpf]) -> tuple[np.ndarray, mpmath.mpf]:
+    def normalise_row(self, row: Sequence[Number]) -> tuple[np.ndarray, Number]:
         norm = self.arithmetic.sqrt(self.arithmetic.fsum(x * x for x in row))
         if norm == 0:
             raise ValueError("a row of zeros has no direction")
@@ -90,7 +90,7 @@ class RoundedContext(Context):
         normal[:] = [x / norm for x in row]
         return normal, norm
 
-    def to_grid(self, value: mpmath.mpf, bits: int) -> fmpq:
+    def to_grid(self, value: Number, bits: int) -> fmpq:
         return round_to_grid(self.rational(value), bits)
 
     def _eliminate(self, matrix: np.ndarray, columns: int) -> tuple[np.ndarray, list[int]]:
@@ -115,7 +115,7 @@ class RoundedContext(Context):
             pivots.append(column)
         return work, pivots
 
-    def _relative(self, value: mpmath.mpf, size: mpmath.mpf) -> mpmath.mpf:
+    def _relative(self, value: Number, size: Number) -> Number:
         return abs(value) / size if size > 0 else self.number(0)
 
 

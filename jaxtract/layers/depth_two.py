@@ -8,6 +8,7 @@ is left (Daniely and Granot 2023, Theorem 1; worst cases: Chen, Klivans, Meka 20
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable
 
@@ -202,7 +203,7 @@ class _DepthTwo:
         ridges, mixed = ridges_between(self.context, line, profile, pieces)
         two = self.context.number(2)
         matrix, constant = pieces[0].gradient, pieces[0].constant
-        for i, (left, right) in enumerate(zip(pieces, pieces[1:], strict=False)):
+        for i, (left, right) in enumerate(itertools.pairwise(pieces)):
             if i not in mixed:
                 matrix = matrix + (right.gradient - left.gradient) / two
                 constant = constant + (right.constant - left.constant) / two

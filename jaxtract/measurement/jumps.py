@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,7 +27,7 @@ def ridges_between(
     """
     ridges: list[Ridge] = []
     mixed: list[int] = []
-    for i, (left, right) in enumerate(zip(pieces, pieces[1:], strict=False)):
+    for i, (left, right) in enumerate(itertools.pairwise(pieces)):
         jump = right.gradient - left.gradient
         offset = right.constant - left.constant
         slopes = profile.pieces[i + 1].slope - profile.pieces[i].slope

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -74,7 +75,7 @@ class ExactNetwork:
 
 def parameter_count(widths: Sequence[int]) -> int:
     """Weights and biases of a dense network of these widths (inputs first)."""
-    return sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(widths, widths[1:], strict=False))
+    return sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(widths))
 
 
 def rational(value: fmpq | Fraction | int | float) -> fmpq:

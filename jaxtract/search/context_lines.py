@@ -14,6 +14,7 @@ wishes of all of them and asks once a round.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
@@ -209,7 +210,7 @@ class _Line:
         for cut in cuts:
             inner.append((yield from self._piece(cut, None, right.position)))
         chain = [left, *inner, right]
-        return [self.interval(a, b) for a, b in zip(chain, chain[1:], strict=False)]
+        return [self.interval(a, b) for a, b in itertools.pairwise(chain)]
 
     def interval(self, left: Piece, right: Piece) -> _Wishes:
         """Explain g between two pieces, or split the interval where it cannot be explained."""

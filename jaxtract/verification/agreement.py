@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -151,7 +152,7 @@ def _places(context: Context, kinks: list[fmpq], rng: np.random.Generator) -> li
     borders = [kinks[0] - far, *kinks, kinks[-1] + far]
     near_bits = 64 if context.exact else 8
     pieces = []
-    for left, right in zip(borders, borders[1:], strict=False):
+    for left, right in itertools.pairwise(borders):
         width = right - left
         margin = near_bits - floor_log2(width)
         low = floor_to_grid(left, margin) + power_of_two(-margin)

@@ -1,0 +1,135 @@
+"""Question: is a network of one hidden layer read off exactly, in any position, and what does it cost?
+
+Claim of the papers: Daniely and Granot 2023, Theorem 1: a polynomial number of queries recovers any depth-two
+network in general position, with two neurons more than it has. Chen, Klivans, Meka 2021: without any
+condition on the position, up to a small square loss.
+
+Set-up: He Gaussian networks (biases N(0, 0.1^2)) served without rounding, widths unknown to the extractor; then the
+worst cases: every family of ``jaxtract.network.families`` at five shapes, and pairs 2^-60 and 2^-200 apart.
+A run counts as a success if ``certify`` proves the recovered network identical. "per parameter" is
+(search + measure) / (weights + biases); "total / oracle" compares wall clocks of the same run.
+
+Run: python -m experiments.depth_two [--small] [--only CASE ...]        (seeds 0, 1, 2, ... for network and queries)
+
+Result (python 3.11, jax 0.10.2, python-flint 0.9.0, 2 cores):
+
+RESULT
+
+Conclusion: CONCLUSION
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import statistics
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from jaxtract import DepthTwoOptions, ExactContext, ExactNetwork, ExactNetworkOracle, certify, extract_depth_two, mp
+from jaxtract.network.families import FAMILIES, exact_network, gap, he
+
+SHAPES = ((8, 12, 2), (20, 16, 1), (4, 24, 1), (2, 9, 3), (1, 6, 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One row of the table: networks by seed, how many of them, and the context."""
+
+    name: str
+    build: Callable[[int], ExactNetwork]
+    seeds: int
+    prec: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """What one extraction reached."""
+
+    identical: bool
+    error: float | None
+    claim: str
+    per_parameter: float
+    ratio: float
+    signs: str
+
+
+def cases() -> list[Case]:
+    """All rows in the order of the table."""
+    rows = [
+        _he((20, 10, 1), 20),
+        _he((10, 40, 1), 20),
+        _he((784, 32, 1), 3),
+        _he((784, 128, 1), 3),
+        _he((10, 100, 1), 5),
+        _he((20, 10, 1), 20, prec=200),
+        _he((10, 40, 1), 20, prec=200),
+    ]
+    hard = {**FAMILIES, "gap 2^-60": functools.partial(gap, bits=60), "gap 2^-200": functools.partial(gap, bits=200)}
+    rows += [Case(name, functools.partial(_of_shape, family), 4 * len(SHAPES)) for name, family in hard.items()]
+    return rows
+
+
+def run(case: Case, seed: int) -> Trial:
+    """Extract one network and compare it with the truth."""
+    network = case.build(seed)
+    context = ExactContext() if case.prec is None else mp(case.prec)
+    extraction = extract_depth_two(ExactNetworkOracle(network), context, options=DepthTwoOptions(seed=seed))
+    if extraction.network is None:
+        return Trial(False, None, extraction.claim, float("nan"), float("nan"), extraction.sign_method)
+    certificate = certify(extraction.network, network)
+    return Trial(
+        certificate.verdict == "identical",
+        certificate.max_relative_error,
+        extraction.claim,
+        extraction.queries_per_parameter or float("nan"),
+        extraction.seconds / extraction.oracle_seconds,
+        extraction.sign_method,
+    )
+
+
+def table(chosen: Sequence[Case], seeds: int | None) -> Table:
+    """Run the cases and put their figures side by side."""
+    out = Table("case", "seeds", "identical", "max rel. error", "claim", "per parameter (median, max)", "total / oracle")
+    for case in chosen:
+        trials = [run(case, seed) for seed in range(min(case.seeds, seeds or case.seeds))]
+        errors = [trial.error for trial in trials if trial.error is not None]
+        costs = [trial.per_parameter for trial in trials]
+        out.add_row(
+            case.name,
+            str(len(trials)),
+            str(sum(trial.identical for trial in trials)),
+            f"{max(errors):.2g}" if errors else "-",
+            ", ".join(sorted({trial.claim for trial in trials})),
+            f"{statistics.median(costs):.3f}, {max(costs):.3f}",
+            f"{statistics.median(trial.ratio for trial in trials):.2f}",
+        )
+    return out
+
+
+def _he(widths: tuple[int, ...], seeds: int, *, prec: int | None = None) -> Case:
+    name = "-".join(str(width) for width in widths) + ("" if prec is None else f" mp {prec}")
+    return Case(name, lambda seed: exact_network(he(widths, seed)), seeds, prec)
+
+
+def _of_shape(family: Callable[..., object], seed: int) -> ExactNetwork:
+    widths = SHAPES[seed % len(SHAPES)]
+    return exact_network(family(widths, seed // len(SHAPES)))  # type: ignore[arg-type]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--small", action="store_true", help="one seed of the small cases: seconds")
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="rows by name")
+    options = parser.parse_args()
+    chosen = [case for case in cases() if options.only is None or case.name in options.only]
+    if options.small:
+        chosen = [case for case in chosen if "784" not in case.name and "100" not in case.name]
+    Console(width=150).print(table(chosen, 1 if options.small else None))
+
+
+if __name__ == "__main__":
+    main()
