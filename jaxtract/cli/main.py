@@ -86,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
         "--resolution", type=_positive, default=256, metavar="BITS",
         help="tell kinks apart that are at least 2^-BITS from each other on a line (default 256)",
     )  # fmt: skip
+    extract.add_argument(
+        "--pack", type=_positive, default=1, metavar="N",
+        help="entries of a gradient that one exact answer may carry: 64 needs 40 times fewer queries (default 1)",
+    )  # fmt: skip
     extract.add_argument("--verify-inputs", type=_not_negative, default=1000, metavar="N", help="fresh inputs to agree")
     extract.add_argument("--verify-lines", type=_not_negative, default=20, metavar="M", help="fresh lines to agree")
     extract.add_argument("--out", metavar="DIR", help="where network.npz, exact.json and report.json go")
@@ -116,6 +120,7 @@ def _extract(options: argparse.Namespace, command: list[str]) -> int:
         resolution_bits=options.resolution,
         verify_inputs=options.verify_inputs,
         verify_lines=options.verify_lines,
+        pack=options.pack,
     )
 
     def save(extraction: Extraction) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class DepthTwoOptions:
         verify_inputs, verify_lines: fresh inputs and lines that must agree at the end.
         rounds: residual searches after which the extraction gives up.
         lattice_limit: most signs that lattice reduction is tried on.
+        pack: entries of a gradient that one exact answer may carry; 1 asks one number a query.
     """
 
     seed: int = 0
@@ -54,6 +55,7 @@ class DepthTwoOptions:
     verify_lines: int = 20
     rounds: int = 12
     lattice_limit: int = 192
+    pack: int = 1
 
 
 def extract_depth_two(
@@ -186,7 +188,7 @@ class _DepthTwo:
     def _measure(self, asker: Asker, line: Line, profile: LineProfile) -> None:
         pieces: list[AffinePiece] = []
         try:
-            for piece in measure_pieces(asker, line, profile):
+            for piece in measure_pieces(asker, line, profile, pack=self.options.pack):
                 pieces.append(piece)
                 self.progress.neurons(len(pieces) - 1, len(profile.kinks))
         except BudgetSpent:

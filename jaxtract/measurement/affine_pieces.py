@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from flint import fmpq
 
-from jaxtract.oracle.points import points_on_line, stars
+from jaxtract.measurement.packing import Packing, plan_packing
+from jaxtract.oracle.points import points_on_line, rays, stars
 from jaxtract.search.context_lines import Asker
 from jaxtract.search.lines import Line, LineProfile, Piece
 from precision.context import Context
@@ -26,6 +27,10 @@ CHUNK = 4096
 """Queries that are asked together: what is measured before a budget ends is kept."""
 
 
+PACKED_CHUNK = 64
+"""The same for packed queries, which are long: what one batch holds must stay small."""
+
+
 @dataclasses.dataclass(frozen=True)
 class AffinePiece:
     """f(x) = gradient x + constant in one region; shapes (outputs, inputs) and (outputs,)."""
@@ -34,13 +39,14 @@ class AffinePiece:
     constant: np.ndarray
 
 
-def measure_pieces(asker: Asker, line: Line, profile: LineProfile) -> Iterator[AffinePiece]:
+def measure_pieces(asker: Asker, line: Line, profile: LineProfile, *, pack: int = 1) -> Iterator[AffinePiece]:
     """The affine pieces of a line from left to right, in all coordinates, as they are measured.
 
     Args:
         asker: answers in its context; queries count as ``measure``.
         line: where the profile was taken.
         profile: its pieces and kinks.
+        pack: entries of the gradient that one exact answer may carry; see ``jaxtract.measurement.packing``.
 
     Yields:
         One piece per region. BudgetSpent passes through between regions.
@@ -48,10 +54,40 @@ def measure_pieces(asker: Asker, line: Line, profile: LineProfile) -> Iterator[A
     context = asker.context
     axes = [i for i in range(len(line.base)) if i != line.pivot]
     places = [_inside(context, profile, i) for i in range(len(profile.pieces))]
+    packing = plan_packing(context, line, profile, pack)
+    if packing is not None:
+        yield from _measure_packed(asker, line, profile, places, axes, packing)
+        return
     group = max(1, CHUNK // max(1, len(axes)))
     for start in range(0, len(places), group):
         chosen = slice(start, start + group)
         yield from _measure_group(asker, line, profile.pieces[chosen], places[chosen], axes)
+
+
+def _measure_packed(
+    asker: Asker,
+    line: Line,
+    profile: LineProfile,
+    places: Sequence[tuple[fmpq, fmpq]],
+    axes: list[int],
+    packing: Packing,
+) -> Iterator[AffinePiece]:
+    """Many entries to an answer; a region whose entries do not add up to its slope is measured one by one."""
+    blocks = packing.blocks(len(line.base))
+    group = max(1, PACKED_CHUNK // len(blocks))
+    for start in range(0, len(places), group):
+        chosen = places[start : start + group]
+        bases = points_on_line(line.base, line.direction, [position for position, _ in chosen])
+        batch = rays(bases, packing.directions(len(line.base)), [step for _, step in chosen])
+        answers = asker.ask(batch, "measure").reshape(len(chosen), len(blocks), -1)
+        for i, (place, around, base) in enumerate(zip(chosen, answers, bases.rows(), strict=True), start=start):
+            piece, (position, step) = profile.pieces[i], place
+            value = piece.on(asker.context, position)
+            gradient = packing.unpack((around - value) / step, line)
+            if gradient is None or any(gradient @ np.array(line.direction, dtype=object) != piece.slope):
+                yield from _measure_group(asker, line, [piece], [place], axes)
+            else:
+                yield AffinePiece(gradient, value - gradient @ np.array(base, dtype=object))
 
 
 def _measure_group(

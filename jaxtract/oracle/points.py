@@ -118,6 +118,20 @@ def stars(bases: DyadicMatrix, steps: Sequence[fmpq], axes: Sequence[int]) -> Po
     )
 
 
+def rays(bases: DyadicMatrix, directions: DyadicMatrix, steps: Sequence[fmpq]) -> PointBatch:
+    """From every base one step (a dyadic per base) along each of the directions; base-major order."""
+    mantissas, exponent = _dyadic_steps(steps)
+    count = directions.shape[0]
+    return PointBatch(
+        bases,
+        directions,
+        tuple(g for g in range(len(steps)) for _ in range(count)),
+        tuple(range(count)) * len(steps),
+        tuple(step for step in mantissas for _ in range(count)),
+        exponent,
+    )
+
+
 def points_on_line(base: Sequence[fmpq], direction: Sequence[fmpq], positions: Sequence[fmpq]) -> DyadicMatrix:
     """base + position * direction for every position, written out."""
     return dyadic_matrix([[p + t * v for p, v in zip(base, direction, strict=True)] for t in positions], len(base))

@@ -87,10 +87,12 @@ def make_oracle(call, host: bool, points: np.ndarray, directions: np.ndarray) ->
         values = call(points[:1].copy())
         shape, dtype, batch = getattr(values, "shape", None), getattr(values, "dtype", None), 1
     else:
-        # Two different batch sizes, because a wrong shape can look right for one of them.
-        batch = 3
-        out = eqx.filter_eval_shape(call, jax.ShapeDtypeStruct((batch, d), jnp.float64))
-        shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
+        # Two batch sizes, because a transposed answer can look right for one of them.
+        for batch in (d + 1, d + 2):
+            out = eqx.filter_eval_shape(call, jax.ShapeDtypeStruct((batch, d), jnp.float64))
+            shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
+            if shape is None or len(shape) != 2 or shape[0] != batch:
+                break
     if shape is None or len(shape) != 2 or shape[0] != batch:
         raise ValueError(
             f"oracle answered a batch of shape ({batch}, {d}) with shape {shape}; it must return (batch, outputs)."
