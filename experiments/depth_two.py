@@ -93,7 +93,7 @@ def run(case: Case, seed: int) -> Trial:
 
 def table(chosen: Sequence[Case], seeds: int | None) -> Table:
     """Run the cases and put their figures side by side."""
-    out = Table("case", "seeds", "identical", "max rel. error", "claim", "per parameter (median, max)", "total / oracle")
+    out = Table("case", "seeds", "identical", "max rel. error", "claim", "per parameter, max", "total / oracle")
     for case in chosen:
         trials = [run(case, seed) for seed in range(min(case.seeds, seeds or case.seeds))]
         errors = [trial.error for trial in trials if trial.error is not None]

@@ -118,7 +118,8 @@ def common_denominator(values: Iterable[fmpq]) -> fmpz:
 
 def rational_matrix(values: np.ndarray) -> fmpq_mat:
     """A (rows, columns) object array of ``fmpq`` as an ``fmpq_mat``."""
-    return fmpq_mat(*values.shape, list(values.ravel()))
+    rows, columns = values.shape
+    return fmpq_mat(rows, columns, list(values.ravel()))
 
 
 def object_matrix(matrix: fmpq_mat | fmpz_mat) -> np.ndarray:

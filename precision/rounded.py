@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -31,7 +32,7 @@ class RoundedContext(Context):
         self.claim = claim
         self.prec = prec
         self.answer_bits = answer_bits
-        self.arithmetic = mpmath.MPContext() if hasattr(mpmath, "MPContext") else type(mpmath.mp)()
+        self.arithmetic: Any = type(mpmath.mp)()
         self.arithmetic.prec = answer_bits + GUARD_BITS
         self._noise_unit = self.arithmetic.ldexp(1, 1 - answer_bits)
 
@@ -97,7 +98,7 @@ class RoundedContext(Context):
         """Gauss-Jordan with complete pivoting by row; a pivot below the noise of its row is zero."""
         work = matrix.copy()
         size = [max((abs(x) for x in row), default=self.number(0)) for row in work]
-        threshold = self.arithmetic.ldexp(1, GUARD_BITS // 2 - self.answer_bits)
+        threshold = self._noise_unit * (1 << (GUARD_BITS // 2))
         pivots: list[int] = []
         for column in range(columns):
             row = len(pivots)

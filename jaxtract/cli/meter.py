@@ -17,7 +17,7 @@ class RichMeter:
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description:<8}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             TextColumn("{task.fields[neurons]}"),
             TextColumn("{task.fields[queries]}"),
             TimeElapsedColumn(),
@@ -39,7 +39,7 @@ class RichMeter:
         self._progress.update(self._task, description=name)
 
     def queries(self, count: QueryCount) -> None:
-        shown = f"{count.total:,} queries (search {count.search:,}, measure {count.measure:,}, verify {count.verify:,})"
+        shown = f"queries: search {count.search:,} measure {count.measure:,} verify {count.verify:,}"
         self._progress.update(self._task, queries=shown)
 
     def neurons(self, found: int, expected: int | None) -> None:

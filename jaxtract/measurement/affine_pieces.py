@@ -14,6 +14,7 @@ import numpy as np
 from flint import fmpq
 
 from jaxtract.measurement.packing import Packing, plan_packing
+from jaxtract.oracle.counting import BudgetSpent
 from jaxtract.oracle.points import points_on_line, rays, stars
 from jaxtract.search.context_lines import Asker
 from jaxtract.search.lines import Line, LineProfile, Piece
@@ -59,9 +60,18 @@ def measure_pieces(asker: Asker, line: Line, profile: LineProfile, *, pack: int 
         yield from _measure_packed(asker, line, profile, places, axes, packing)
         return
     group = max(1, CHUNK // max(1, len(axes)))
-    for start in range(0, len(places), group):
+    start = 0
+    while start < len(places):
         chosen = slice(start, start + group)
-        yield from _measure_group(asker, line, profile.pieces[chosen], places[chosen], axes)
+        try:
+            yield from _measure_group(asker, line, profile.pieces[chosen], places[chosen], axes)
+        except BudgetSpent:
+            # Nothing of the batch was asked: a smaller one may still fit.
+            if group == 1:
+                raise
+            group = group // 2
+        else:
+            start += group
 
 
 def _measure_packed(

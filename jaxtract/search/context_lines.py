@@ -24,7 +24,7 @@ from flint import fmpq
 from jaxtract.oracle.counting import Purpose
 from jaxtract.oracle.oracle import OracleError
 from jaxtract.oracle.points import PointBatch, on_lines
-from jaxtract.search.lines import Cluster, LineProfile, Piece
+from jaxtract.search.lines import Cluster, LineProfile
 from precision.context import Context, Number
 from precision.dyadic import (
     DyadicMatrix,
@@ -33,6 +33,7 @@ from precision.dyadic import (
     power_of_two,
     simple_between,
 )
+from precision.kink import Meeting, Piece, meeting_of
 
 LANES = 4096
 """Intervals that advance together."""
@@ -89,7 +90,12 @@ def settings_for(
 
 
 def search_lines(
-    asker: Asker, bases: DyadicMatrix, directions: DyadicMatrix, *, settings: LineSettings
+    asker: Asker,
+    bases: DyadicMatrix,
+    directions: DyadicMatrix,
+    *,
+    settings: LineSettings,
+    cuts: Sequence[Sequence[fmpq]] | None = None,
 ) -> list[LineProfile]:
     """All kinks of f on the lines bases[i] + t directions[i], t in R.
 
@@ -97,11 +103,13 @@ def search_lines(
         asker: answers in its context; queries count as ``search``.
         bases, directions: (lines, inputs).
         settings: see ``LineSettings``.
+        cuts: per line, places between which a single kink is expected; they are sampled first.
 
     Returns:
         One profile per line. Kinks that could not be told apart are listed in ``clusters``.
     """
-    lines = [_Line(asker.context, settings) for _ in range(bases.shape[0])]
+    extra = cuts if cuts is not None else [()] * bases.shape[0]
+    lines = [_Line(asker.context, settings, (*settings.cells, *own)) for own in extra]
 
     def ask(line: Sequence[int], positions: Sequence[fmpq]) -> np.ndarray:
         return asker.ask(on_lines(bases, directions, line, positions), "search")
@@ -154,22 +162,12 @@ def _resume(task: _Task, answers: np.ndarray | None) -> list[_Task]:
     return [task]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Meeting:
-    """Where the extended outer pieces of an interval meet, and how well that place is known."""
-
-    position: fmpq
-    error: fmpq
-    number: Number
-    others: tuple[fmpq, ...] | None
-    """None when all outputs meet at one place, as a single kink needs; else where the others meet."""
-
-
 class _Line:
     """The search along one line: its samples so far, the kinks found, the coroutines that find them."""
 
-    def __init__(self, context: Context, settings: LineSettings):
+    def __init__(self, context: Context, settings: LineSettings, cuts: Sequence[fmpq]):
         self.context = context
+        self._cuts = cuts
         self.settings = settings
         self._samples: list[tuple[fmpq, np.ndarray]] = []
         self._found: list[tuple[fmpq, Number, Piece, Piece]] = []
@@ -205,10 +203,8 @@ class _Line:
         left = self._chord(*((-t, g) for t, g in sides[0][-3:-1]))
         right = self._chord(*sides[1][-3:-1])
         self._outer = (left, right)
-        cuts = sorted(t for t in self.settings.cells if left.position < t < right.position)
-        inner: list[Piece] = []
-        for cut in cuts:
-            inner.append((yield from self._piece(cut, None, right.position)))
+        cuts = sorted(t for t in set(self._cuts) if left.position < t < right.position)
+        inner = yield from self._pieces(cuts, right.position)
         chain = [left, *inner, right]
         return [self.interval(a, b) for a, b in itertools.pairwise(chain)]
 
@@ -217,7 +213,7 @@ class _Line:
         if self._same_line(left, right):
             return []
         length = right.position - left.position
-        meeting = self._meeting(left, right)
+        meeting = meeting_of(self.context, left, right)
         if length <= self._shortest(left.position):
             self._give_up(left, right, meeting)
             return []
@@ -252,7 +248,8 @@ class _Line:
     ) -> Generator[list[fmpq], np.ndarray, list[_Wishes]]:
         """Cut an interval. A place that lies on one of the outer pieces moves that piece: no slope to pay."""
         if answer is None:
-            (answer,) = yield [position]
+            answers = yield [position]
+            answer = answers[0]
         if self._lies_on(left, position, answer):
             return [self.interval(self._moved(left, position, answer), right)]
         if self._lies_on(right, position, answer):
@@ -286,7 +283,7 @@ class _Line:
         ]
         kinks = []
         for (_, number, before, after), left, right in zip(found, pieces, pieces[1:], strict=False):
-            meeting = self._meeting(left, right)
+            meeting = meeting_of(self.context, left, right)
             # A short piece can be refitted worse than it was found; its kink stays inside its interval.
             inside = meeting is not None and before.position < meeting.position < after.position
             kinks.append(meeting.number if meeting is not None and inside else number)
@@ -308,23 +305,29 @@ class _Line:
             return rough
         return self._chord(inside[0], inside[-1])
 
-    def _piece(
-        self, position: fmpq, answer: np.ndarray | None, towards: fmpq
-    ) -> Generator[list[fmpq], np.ndarray, Piece]:
+    def _piece(self, position: fmpq, answer: np.ndarray, towards: fmpq) -> Generator[list[fmpq], np.ndarray, Piece]:
         """The local piece at a position; its second answer lies on the side away from a suspected kink."""
+        beside = position + self._step(position, towards)
+        answers = yield [beside]
+        return self._chord((position, answer), (beside, answers[0]))
+
+    def _step(self, position: fmpq, towards: fmpq) -> fmpq:
+        """From a position to the second answer of its piece: short, towards a place it must not reach."""
         bits = self.settings.resolution_bits + 64
         if self.context.answer_bits is not None:
             bits = self.context.answer_bits // 4 - floor_log2(1 + abs(position))
         room = towards - position
         step = power_of_two(min(-bits, floor_log2(room) - 2))
-        if room < 0:
-            step = -step
-        if answer is None:
-            answer, second = yield [position, position + step]
-        else:
-            (second,) = yield [position + step]
-        assert answer is not None
-        return self._chord((position, answer), (position + step, second))
+        return step if room > 0 else -step
+
+    def _pieces(self, positions: list[fmpq], end: fmpq) -> Generator[list[fmpq], np.ndarray, list[Piece]]:
+        """The local pieces at many positions, all asked together."""
+        if not positions:
+            return []
+        nexts = [t + self._step(t, after) for t, after in zip(positions, [*positions[1:], end], strict=True)]
+        answers = yield [*positions, *nexts]
+        here, there = answers[: len(positions)], answers[len(positions) :]
+        return [self._chord((t, g), (u, h)) for t, g, u, h in zip(positions, here, nexts, there, strict=True)]
 
     def _chord(self, first: tuple[fmpq, np.ndarray], second: tuple[fmpq, np.ndarray]) -> Piece:
         (s, g), (t, h) = first, second
@@ -347,29 +350,7 @@ class _Line:
     def _same_line(self, left: Piece, right: Piece) -> bool:
         return self._lies_on(left, right.position, right.value) and self._lies_on(right, left.position, left.value)
 
-    def _meeting(self, left: Piece, right: Piece) -> _Meeting | None:
-        context = self.context
-        slopes = right.slope - left.slope
-        gaps = right.value - left.on(context, right.position)
-        error = left.error(context, right.position) + right.noise
-        slope_error = left.slope_error(context) + right.slope_error(context)
-        o = max(range(len(slopes)), key=lambda i: abs(slopes[i]))
-        if context.is_zero(slopes[o], 4 * slope_error):
-            return None
-        back = gaps[o] / slopes[o]
-        rest = gaps - slopes * back
-        slack = 8 * (error + abs(back) * slope_error) if not context.exact else error
-        position = right.position - context.rational(back)
-        uncertainty = fmpq(0)
-        if not context.exact:
-            uncertainty = context.rational((error + abs(back) * slope_error) / abs(slopes[o]))
-        others = None
-        if not all(context.is_zero(x, slack) for x in rest):
-            bent = [i for i in range(len(slopes)) if not context.is_zero(slopes[i], 4 * slope_error)]
-            others = tuple(right.position - context.rational(gaps[i] / slopes[i]) for i in bent if i != o)
-        return _Meeting(position, uncertainty, context.number(right.position) - back, others)
-
-    def _check_places(self, left: Piece, right: Piece, meeting: _Meeting) -> tuple[fmpq | None, fmpq | None] | None:
+    def _check_places(self, left: Piece, right: Piece, meeting: Meeting) -> tuple[fmpq | None, fmpq | None] | None:
         """One dyadic place on each side of t*, as near as the resolution asks and the errors allow.
 
         Where t* is the very place that an outer piece was sampled at (a kink on a short dyadic), that side
@@ -398,7 +379,7 @@ class _Line:
             return power_of_two(-self.settings.resolution_bits - 32)
         return (1 + abs(position)) * power_of_two(-self.settings.resolution_bits)
 
-    def _give_up(self, left: Piece, right: Piece, meeting: _Meeting | None) -> None:
+    def _give_up(self, left: Piece, right: Piece, meeting: Meeting | None) -> None:
         """Keep the change across the interval as one kink, and say that it may be several."""
         if len(self._clusters) >= MOST_CLUSTERS:
             raise OracleError(
@@ -415,7 +396,7 @@ class _Line:
             self._found.append((middle, self.context.number(middle), left, right))
 
 
-def _between_meetings(left: Piece, right: Piece, meeting: _Meeting) -> fmpq:
+def _between_meetings(left: Piece, right: Piece, meeting: Meeting) -> fmpq:
     """Where to cut when the outputs meet at different places: between the two that are farthest apart.
 
     Cutting at one of the places themselves would creep towards a true kink for ever when a single output
@@ -427,7 +408,7 @@ def _between_meetings(left: Piece, right: Piece, meeting: _Meeting) -> fmpq:
     return simple_between(low, high) if low < high else _scale_free_middle(left.position, right.position)
 
 
-def _outside_split(left: Piece, right: Piece, meeting: _Meeting | None) -> fmpq:
+def _outside_split(left: Piece, right: Piece, meeting: Meeting | None) -> fmpq:
     """Where to cut when the outer pieces do not meet inside: more than one kink is there.
 
     They meet just beyond one end when two kinks of opposite sign stand close together near that end. Then

@@ -11,7 +11,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxtract.search.float64_intervals import CLUSTER, KINK, Intervals
+from jaxtract.search.float64_intervals import CLUSTER, Intervals
 
 
 class SearchResult(enum.Enum):
@@ -131,30 +131,30 @@ class Assembly(eqx.Module):
     clusters: Float[np.ndarray, "c 2"]
 
 
-def _sorted_by_position(records: Float[np.ndarray, "n columns"], lines: int, ends: Ends):
+def _sorted_by_position(records: Float[np.ndarray, "columns n"], ends: Ends) -> Float[np.ndarray, "columns n"]:
     """Sort packed intervals by line, then by their left end."""
-    if not len(records):
-        return records
-    line = records[:, 0].astype(np.int64)
-    relative = (records[:, 3] - ends.left[line]) / (ends.right[line] - ends.left[line])
+    line, left = records[0], records[3]
+    index = line.astype(np.int64)
+    relative = (left - ends.left[index]) / (ends.right - ends.left)[index]
     # One float key sorts several times faster than two; where it cannot tell neighbours apart, sort by both.
-    ordered = records[np.argsort(line + np.clip(relative, 0, 1) * (1 - 1e-12))]
-    before, after = ordered[:-1], ordered[1:]
-    if np.any((before[:, 0] > after[:, 0]) | ((before[:, 0] == after[:, 0]) & (before[:, 3] > after[:, 3]))):
-        ordered = records[np.lexsort((records[:, 3], line))]
-    return ordered
+    order = np.argsort(line + np.clip(relative, 0, 1) * (1 - 1e-12))
+    by_line, by_left = line[order], left[order]
+    if np.any((by_line[:-1] > by_line[1:]) | ((by_line[:-1] == by_line[1:]) & (by_left[:-1] > by_left[1:]))):
+        order = np.lexsort((left, line))
+    return np.take(records, order, axis=1)
 
 
-def assemble(records: Float[np.ndarray, "n columns"], ends: Ends, noise: float) -> Assembly:
-    """Fit the pieces of all lines. `records` are packed finished intervals in any order, values and noise in the
-    normalised units of the search."""
+def assemble(records: Float[np.ndarray, "columns n"], ends: Ends, noise: float) -> Assembly:
+    """Fit the pieces of all lines. `records` are finished intervals in any order, packed by column; values and noise
+    are in the normalised units of the search."""
     lines = len(ends.left)
-    clusters = records[records[:, 1] == CLUSTER]
-    ordered = _sorted_by_position(records[records[:, 1] == KINK], lines, ends)
-    leaf = Intervals.unpack(ordered)
-    line = ordered[:, 0].astype(np.int64)
+    is_cluster = records[1] == CLUSTER
+    clusters = records[:, is_cluster]
+    ordered = _sorted_by_position(records[:, ~is_cluster] if is_cluster.any() else records, ends)
+    leaf = Intervals.unpack(ordered.T)
+    line = ordered[0].astype(np.int64)
     n = len(line)
-    offsets = np.searchsorted(line, np.arange(lines + 1))
+    offsets = np.searchsorted(ordered[0], np.arange(lines + 1))
 
     # Piece k of line i has number offsets[i] + i + k: it starts after kink k - 1 (or the left end), ends at kink k.
     after = np.arange(n) + line + 1
@@ -224,8 +224,8 @@ def assemble(records: Float[np.ndarray, "n columns"], ends: Ends, noise: float) 
         errors=errors,
         slopes=slopes,
         gaps=gaps,
-        cluster_line=clusters[:, 0].astype(np.int64),
-        clusters=clusters[:, [3, 5]],
+        cluster_line=clusters[0].astype(np.int64),
+        clusters=clusters[[3, 5]].T,
     )
 
 
@@ -262,9 +262,9 @@ def assemble_some(full: Assembly, records: list[Float[np.ndarray, "n columns"]],
     number[chosen] = np.arange(len(chosen))
     found = []
     for block in records:
-        of_line = number[block[:, 0].astype(np.int64)]
-        mine = block[of_line >= 0]
-        mine[:, 0] = of_line[of_line >= 0]
+        of_line = number[block[0].astype(np.int64)]
+        mine = block[:, of_line >= 0]
+        mine[0] = of_line[of_line >= 0]
         found.append(mine)
     part = Ends(*(getattr(ends, name)[chosen] for name in Ends.__dataclass_fields__))
-    return splice(full, assemble(np.concatenate(found), part, noise), chosen)
+    return splice(full, assemble(np.concatenate(found, axis=1), part, noise), chosen)

@@ -201,10 +201,14 @@ def _run_until_full(oracle, weights, tolerances, options, work: LineWork) -> Lin
 class Progress(eqx.Module):
     """What a run of the loop left: finished intervals, those still open at `max_queries`, and the counts."""
 
-    records: Float[np.ndarray, "found columns"]
+    records: Float[np.ndarray, "columns found"]  # by column: the assembly works on whole columns
     unfinished: Float[np.ndarray, "open columns"]
     queries: Int[np.ndarray, " lines"]
     asked: int
+
+
+def _columns(rows: Float[Array, "capacity columns"], used: int) -> Float[np.ndarray, "columns used"]:
+    return np.asarray(rows)[:used].T.copy()
 
 
 def run(
@@ -239,7 +243,7 @@ def run(
             raise ValueError(NOT_FINITE)
         count, found = int(work.open), int(work.found)
         if found > options.record_capacity or count == 0:
-            records.append(np.asarray(work.records)[:found].copy())
+            records.append(_columns(work.records, found))
             work = eqx.tree_at(lambda w: w.found, work, jnp.int32(0))
         if count > options.open_capacity:
             stack = np.array(work.stack)
@@ -250,10 +254,10 @@ def run(
         stopped = int(work.asked) >= options.max_queries
         if (count == 0 and not aside) or stopped:
             break
-    records.append(np.asarray(work.records)[: int(work.found)].copy())
+    records.append(_columns(work.records, int(work.found)))
     unfinished = [*aside, np.asarray(work.stack)[: int(work.open)].copy()]
     return Progress(
-        records=np.concatenate(records),
+        records=np.concatenate(records, axis=1),
         unfinished=np.concatenate(unfinished),
         queries=np.array(work.queries),
         asked=int(work.asked),

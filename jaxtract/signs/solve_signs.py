@@ -30,7 +30,7 @@ class SignMethod(enum.Enum):
 
     NONE = "no neurons, no signs"
     LINEAR = "unique solution of the linear system"
-    LATTICE = "lattice reduction, proven by the exact system"
+    LATTICE = "lattice reduction, proven by putting the signs into their equations"
     PAIRS = "linear system; some hyperplanes carry two neurons of opposite direction"
     AFFINE = "signs not determined: all neurons on one side and an affine rest on extra neurons"
 
