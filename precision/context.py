@@ -122,6 +122,13 @@ def rational_matrix(values: np.ndarray) -> fmpq_mat:
     return fmpq_mat(rows, columns, list(values.ravel()))
 
 
+def rational_array(context: Context, values: np.ndarray) -> np.ndarray:
+    """The exact rational values of an object array of numbers of a context, same shape."""
+    out = np.empty(values.shape, dtype=object)
+    out.ravel()[:] = [context.rational(x) for x in values.ravel()]
+    return out
+
+
 def object_matrix(matrix: fmpq_mat | fmpz_mat) -> np.ndarray:
     """A FLINT matrix as a (rows, columns) object array of ``fmpq``."""
     out = np.empty((matrix.nrows(), matrix.ncols()), dtype=object)

@@ -1,6 +1,8 @@
 """The float64 line search against kinks computed exactly, and each pitfall of such a search with its cure."""
 
 import itertools
+import pathlib
+import runpy
 from fractions import Fraction
 
 import equinox as eqx
@@ -452,3 +454,9 @@ def test_oracle_with_arrays_is_not_compiled_twice():
         counts.append(len(traces))
     # A second network of the same shape is only traced for the shape of its answers.
     assert counts[1] - counts[0] <= 2
+
+
+def test_experiment_runs(capsys):
+    path = pathlib.Path(__file__).parents[1] / "experiments" / "float64_line_search.py"
+    runpy.run_path(str(path))["main"](["--small", "--seed", "1"])
+    assert "20-10-5-1" in capsys.readouterr().out

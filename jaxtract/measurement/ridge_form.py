@@ -10,10 +10,9 @@ import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
-from flint import fmpq_mat
 
 from jaxtract.network.exact_network import ExactNetwork
-from precision.context import Context, Number
+from precision.context import Context, Number, rational_array, rational_matrix
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +108,7 @@ def oriented_ridge(context: Context, row: np.ndarray, bias: Number, factor: np.n
         whole, scale = context.normalise_row([*row, bias])
         normal, bias = whole[:-1], whole[-1]
     else:
-        normal, scale = context.normalise_row(row)
+        normal, scale = context.normalise_row(list(row))
         bias = bias / scale
     lead = max(normal, key=abs) if not context.exact else next(x for x in normal if x != 0)
     if lead < 0:
@@ -133,10 +132,11 @@ def build_network(
     hidden = np.concatenate([rows, carriers, -carriers])
     zero = context.zeros(2 * len(carriers))
     outer = np.concatenate([outgoing.T, combination, -combination], axis=1)
-    return ExactNetwork(
-        (_rationals(context, hidden), _rationals(context, outer)),
-        (_rationals(context, np.concatenate([biases, zero])[:, None]), _rationals(context, constant[:, None])),
+    layers = (hidden, outer, np.concatenate([biases, zero])[:, None], constant[:, None])
+    inner_weight, outer_weight, inner_bias, outer_bias = (
+        rational_matrix(rational_array(context, values)) for values in layers
     )
+    return ExactNetwork((inner_weight, outer_weight), (inner_bias, outer_bias))
 
 
 def _row_basis(context: Context, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -151,10 +151,6 @@ def _row_basis(context: Context, matrix: np.ndarray) -> tuple[np.ndarray, np.nda
     solution = context.solve(basis.T, matrix.T)
     assert solution is not None, "rows chosen independent must determine the combination"
     return basis, solution.T
-
-
-def _rationals(context: Context, values: np.ndarray) -> fmpq_mat:
-    return fmpq_mat(*values.shape, [context.rational(x) for x in values.ravel()])
 
 
 def _stack(rows: list[np.ndarray], columns: int) -> np.ndarray:

@@ -22,17 +22,24 @@ class FlintEvaluator:
     def __init__(self, network: ExactNetwork):
         self.inputs = network.inputs
         self.outputs = network.outputs
+        # The coordinate axes are the commonest directions; their image is the first weight itself.
+        self._axes: list[list[fmpz]] | None = None
         self._layers = [_integer_layer(w, b) for w, b in zip(network.weights, network.biases, strict=True)]
 
     def __call__(self, points: PointBatch) -> np.ndarray:
         """f at every point: an object array of ``fmpq``, shape (points, outputs)."""
         values = np.empty((len(points), self.outputs), dtype=object)
         start = 0
-        first = _FirstLayer(self._layers[0], points)
+        first = _FirstLayer(self._layers[0], points, self._images_of_axes() if points.directions is None else None)
         for chunk in points.chunks(CHUNK):
             values[start : start + len(chunk)] = self._chunk(first, chunk)
             start += len(chunk)
         return values
+
+    def _images_of_axes(self) -> list[list[fmpz]]:
+        if self._axes is None:
+            self._axes = self._layers[0][0].tolist()
+        return self._axes
 
     def _chunk(self, first: _FirstLayer, points: PointBatch) -> np.ndarray:
         hidden = len(self._layers) > 1
@@ -50,15 +57,16 @@ class FlintEvaluator:
 class _FirstLayer:
     """The first layer on the structure of a batch: anchors and directions are mapped, points are added."""
 
-    def __init__(self, layer: tuple[fmpz_mat, fmpz_mat, fmpz], points: PointBatch):
+    def __init__(self, layer: tuple[fmpz_mat, fmpz_mat, fmpz], points: PointBatch, axes: list[list[fmpz]] | None):
         weight, bias, denominator = layer
         power = points.exponent
         self.scale = denominator * (fmpz(1) << power)
         anchors = points.anchors.at_exponent(power) * weight
         ones = fmpz_mat(anchors.nrows(), 1, [1] * anchors.nrows())
         self._anchors = (anchors + ones * (bias * (fmpz(1) << power))).tolist()
-        directions = weight if points.directions is None else points.directions.mantissa * weight
-        self._directions = directions.tolist()
+        self._directions = (
+            (axes or weight.tolist()) if points.directions is None else (points.directions.mantissa * weight).tolist()
+        )
         self._shift = fmpz(1) << (power - points.step_exponent - points.direction_exponent)
 
     def image(self, points: PointBatch, *, relu: bool) -> fmpz_mat:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from flint import fmpq
 
@@ -54,7 +55,7 @@ class Float64NetworkOracle(Oracle):
             # Powers of two above 64 keep the number of compiled shapes logarithmic.
             padded = np.zeros((max(64, 1 << (len(rows) - 1).bit_length()), self.inputs))
             padded[: len(rows)] = rows
-            values[start : start + len(rows)] = np.asarray(self._forward(padded))[: len(rows)]
+            values[start : start + len(rows)] = np.asarray(self._forward(jnp.asarray(padded)))[: len(rows)]
             start += len(rows)
         return values
 

@@ -247,14 +247,12 @@ class _Line:
         towards: fmpq | None = None,
     ) -> Generator[list[fmpq], np.ndarray, list[_Wishes]]:
         """Cut an interval. A place that lies on one of the outer pieces moves that piece: no slope to pay."""
-        if answer is None:
-            answers = yield [position]
-            answer = answers[0]
-        if self._lies_on(left, position, answer):
-            return [self.interval(self._moved(left, position, answer), right)]
-        if self._lies_on(right, position, answer):
-            return [self.interval(left, self._moved(right, position, answer))]
-        middle = yield from self._piece(position, answer, right.position if towards is None else towards)
+        value: np.ndarray = answer if answer is not None else (yield [position])[0]
+        if self._lies_on(left, position, value):
+            return [self.interval(self._moved(left, position, value), right)]
+        if self._lies_on(right, position, value):
+            return [self.interval(left, self._moved(right, position, value))]
+        middle = yield from self._piece(position, value, right.position if towards is None else towards)
         return [self.interval(left, middle), self.interval(middle, right)]
 
     def _moved(self, piece: Piece, position: fmpq, answer: np.ndarray) -> Piece:

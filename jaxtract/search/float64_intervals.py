@@ -10,7 +10,11 @@ from typing import Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+
+# On the host the intervals are NumPy arrays, in the loop JAX arrays.
+Numbers = Array | np.ndarray
 
 # What an interval is waiting for (or has become). Stored as floats in the packed rows.
 DONE = 0  # one piece, nothing to ask
@@ -38,30 +42,30 @@ class Tolerances(eqx.Module):
     samples at distance D is trusted at distance x from the nearer of them to `noise * scale * (1 + 2 x / D)`.
     """
 
-    noise: Float[Array, ""]
-    slope_step: Float[Array, ""]  # distance of the two samples of a new piece, as a fraction of the interval
+    noise: Float[Numbers, ""]
+    slope_step: Float[Numbers, ""]  # distance of the two samples of a new piece, as a fraction of the interval
 
 
 class Intervals(eqx.Module):
     """A batch of W open intervals. `left_far` and `right_far` are the second samples of the two pieces."""
 
-    line: Float[Array, " W"]
-    kind: Float[Array, " W"]
-    query: Float[Array, " W"]
-    left: Float[Array, " W"]
-    left_far: Float[Array, " W"]
-    right: Float[Array, " W"]
-    right_far: Float[Array, " W"]
-    pending: Float[Array, " W"]
-    scale: Float[Array, " W"]
-    resolution: Float[Array, " W"]
-    left_value: Float[Array, "W m"]
-    left_far_value: Float[Array, "W m"]
-    right_value: Float[Array, "W m"]
-    right_far_value: Float[Array, "W m"]
-    pending_value: Float[Array, "W m"]
+    line: Float[Numbers, " W"]
+    kind: Float[Numbers, " W"]
+    query: Float[Numbers, " W"]
+    left: Float[Numbers, " W"]
+    left_far: Float[Numbers, " W"]
+    right: Float[Numbers, " W"]
+    right_far: Float[Numbers, " W"]
+    pending: Float[Numbers, " W"]
+    scale: Float[Numbers, " W"]
+    resolution: Float[Numbers, " W"]
+    left_value: Float[Numbers, "W m"]
+    left_far_value: Float[Numbers, "W m"]
+    right_value: Float[Numbers, "W m"]
+    right_far_value: Float[Numbers, "W m"]
+    pending_value: Float[Numbers, "W m"]
 
-    def pack(self) -> Float[Array, "W columns"]:
+    def pack(self) -> Float[Numbers, "W columns"]:
         scalars = (self.line, self.kind, self.query, self.left, self.left_far)
         scalars += (self.right, self.right_far, self.pending, self.scale, self.resolution)
         values = (self.left_value, self.left_far_value, self.right_value, self.right_far_value, self.pending_value)
@@ -69,7 +73,7 @@ class Intervals(eqx.Module):
         return jax.lax.optimization_barrier(columns).T
 
     @classmethod
-    def unpack(cls, rows: Float[Array, "W columns"]) -> Self:
+    def unpack(cls, rows: Float[Numbers, "W columns"]) -> Self:
         m = (rows.shape[1] - _SCALARS) // 5
         columns = rows.T
         if isinstance(columns, jax.Array):
@@ -78,7 +82,7 @@ class Intervals(eqx.Module):
         values = [columns[_SCALARS + i * m : _SCALARS + (i + 1) * m].T for i in range(5)]
         return cls(*columns[:_SCALARS], *values)
 
-    def line_index(self) -> Int[Array, " W"]:
+    def line_index(self) -> Int[Numbers, " W"]:
         return self.line.astype(jnp.int32)
 
 
@@ -87,15 +91,15 @@ def row_width(m: int) -> int:
     return _SCALARS + 5 * m
 
 
-def _norm(values: Float[Array, "W m"]) -> Float[Array, " W"]:
+def _norm(values: Float[Numbers, "W m"]) -> Float[Numbers, " W"]:
     return jnp.max(jnp.abs(values), axis=1)
 
 
-def _column(values: Float[Array, " W"]) -> Float[Array, "W 1"]:
+def _column(values: Float[Numbers, " W"]) -> Float[Numbers, "W 1"]:
     return values[:, None]
 
 
-def _choose(where: Bool[Array, " W"], new: Intervals, old: Intervals) -> Intervals:
+def _choose(where: Bool[Numbers, " W"], new: Intervals, old: Intervals) -> Intervals:
     """Row by row, `new` where the mask is true."""
 
     def pick(x, y):
@@ -104,7 +108,7 @@ def _choose(where: Bool[Array, " W"], new: Intervals, old: Intervals) -> Interva
     return Intervals(*(pick(getattr(new, n), getattr(old, n)) for n in Intervals.__dataclass_fields__))
 
 
-def _replace(rows: Intervals, **changes: Array) -> Intervals:
+def _replace(rows: Intervals, **changes: Numbers) -> Intervals:
     values = {name: changes.get(name, getattr(rows, name)) for name in Intervals.__dataclass_fields__}
     return Intervals(**values)
 
@@ -112,22 +116,22 @@ def _replace(rows: Intervals, **changes: Array) -> Intervals:
 class _Pieces(eqx.Module):
     """The two outer pieces of each interval, with what their errors allow."""
 
-    left_slope: Float[Array, "W m"]
-    right_slope: Float[Array, "W m"]
-    left_base: Float[Array, " W"]
-    right_base: Float[Array, " W"]
-    unit: Float[Array, " W"]  # error of one sample
+    left_slope: Float[Numbers, "W m"]
+    right_slope: Float[Numbers, "W m"]
+    left_base: Float[Numbers, " W"]
+    right_base: Float[Numbers, " W"]
+    unit: Float[Numbers, " W"]  # error of one sample
 
-    def left_tolerance(self, rows: Intervals, t: Float[Array, " W"]) -> Float[Array, " W"]:
+    def left_tolerance(self, rows: Intervals, t: Float[Numbers, " W"]) -> Float[Numbers, " W"]:
         return self.unit * (2 + 2 * jnp.abs(t - rows.left) / self.left_base)
 
-    def right_tolerance(self, rows: Intervals, t: Float[Array, " W"]) -> Float[Array, " W"]:
+    def right_tolerance(self, rows: Intervals, t: Float[Numbers, " W"]) -> Float[Numbers, " W"]:
         return self.unit * (2 + 2 * jnp.abs(t - rows.right) / self.right_base)
 
-    def left_miss(self, rows, t, value) -> Float[Array, " W"]:
+    def left_miss(self, rows, t, value) -> Float[Numbers, " W"]:
         return _norm(value - rows.left_value - self.left_slope * _column(t - rows.left))
 
-    def right_miss(self, rows, t, value) -> Float[Array, " W"]:
+    def right_miss(self, rows, t, value) -> Float[Numbers, " W"]:
         return _norm(value - rows.right_value - self.right_slope * _column(t - rows.right))
 
 
@@ -147,7 +151,7 @@ def _pieces(rows: Intervals, tolerances: Tolerances) -> _Pieces:
     )
 
 
-def _slope_step(rows: Intervals, pieces: _Pieces, tolerances: Tolerances) -> Float[Array, " W"]:
+def _slope_step(rows: Intervals, pieces: _Pieces, tolerances: Tolerances) -> Float[Numbers, " W"]:
     """Distance of the two samples of a new piece, as a fraction of its interval.
 
     Long steps risk a kink between the samples, short ones magnify the noise by 1/step. With r the noise over what
@@ -205,7 +209,7 @@ def plan(rows: Intervals, tolerances: Tolerances) -> Intervals:
     return _replace(rows, kind=kind.astype(a.dtype), query=query, pending=meet + step)
 
 
-def _move_left(rows: Intervals, t: Float[Array, " W"], value: Float[Array, "W m"]) -> Intervals:
+def _move_left(rows: Intervals, t: Float[Numbers, " W"], value: Float[Numbers, "W m"]) -> Intervals:
     """Begin the interval at a later sample of its left piece; of the two old samples the farther one is kept."""
     keep_end = jnp.abs(t - rows.left) >= jnp.abs(t - rows.left_far)
     far = jnp.where(keep_end, rows.left, rows.left_far)
@@ -213,7 +217,7 @@ def _move_left(rows: Intervals, t: Float[Array, " W"], value: Float[Array, "W m"
     return _replace(rows, left=t, left_value=value, left_far=far, left_far_value=far_value)
 
 
-def _move_right(rows: Intervals, t: Float[Array, " W"], value: Float[Array, "W m"]) -> Intervals:
+def _move_right(rows: Intervals, t: Float[Numbers, " W"], value: Float[Numbers, "W m"]) -> Intervals:
     keep_end = jnp.abs(t - rows.right) >= jnp.abs(t - rows.right_far)
     far = jnp.where(keep_end, rows.right, rows.right_far)
     far_value = jnp.where(_column(keep_end), rows.right_value, rows.right_far_value)
@@ -221,8 +225,8 @@ def _move_right(rows: Intervals, t: Float[Array, " W"], value: Float[Array, "W m
 
 
 def advance(
-    rows: Intervals, value: Float[Array, "W m"], tolerances: Tolerances
-) -> tuple[Intervals, Intervals, Bool[Array, " W"]]:
+    rows: Intervals, value: Float[Numbers, "W m"], tolerances: Tolerances
+) -> tuple[Intervals, Intervals, Bool[Numbers, " W"]]:
     """Use one answer per interval.
 
     Returns the intervals as they go on (kinds `DONE`, `KINK` and `CLUSTER` are finished), and the right halves of

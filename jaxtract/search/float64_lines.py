@@ -84,7 +84,7 @@ def search_lines(
             break
         tries.update(keys)
         gaps = jax.tree.map(lambda x, fresh=fresh: x[fresh], assembly.gaps)
-        rows = _reopen(box, gaps, again, weights, queries, noise)
+        rows = _reopen(box, gaps, again, weights, queries, tolerances)
         progress = run(box, _open(rows), weights, tolerances, options, asked=int(queries.sum()))
         queries += progress.queries
         records.append(progress.records)
@@ -184,14 +184,13 @@ def _open(rows: Float[np.ndarray, "n columns"]) -> Float[np.ndarray, "open colum
 
 
 def _reopen(
-    box: LineOracle, gaps: Intervals, again: Bool[np.ndarray, " n"], weights, queries, noise: float
+    box: LineOracle, gaps: Intervals, again: Bool[np.ndarray, " n"], weights, queries, tolerances: Tolerances
 ) -> Float[np.ndarray, "n columns"]:
     """Plan the search of gaps where a sample is off the fitted piece.
 
     What looks like one piece within the error of its short ends hides a kink of a small jump. There, and where a
     first search was in vain (`again`), the two end pieces are measured over a quarter of the gap.
     """
-    tolerances = _tolerances(noise, LineSearch())
     rows = _planned(gaps, tolerances)
     faint = again | (rows[:, 1] == DONE)
     if not faint.any():

@@ -101,10 +101,11 @@ def absorb(
     work: LineWork,
     rows: Intervals,
     active: Bool[Array, " width"],
-    values: Float[Array, "width m"],
+    values: Float[Array | np.ndarray, "width m"],
     tolerances: Tolerances,
 ) -> LineWork:
     """Use the answers: replace the top of the stack by what goes on, write down what is finished."""
+    values = jnp.asarray(values)
     below = jnp.maximum(work.open - len(active), 0)
 
     def step():

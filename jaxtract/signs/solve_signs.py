@@ -15,7 +15,7 @@ from flint import fmpq, nmod_mat
 
 from jaxtract.measurement.ridge_form import RidgeForm, build_network
 from jaxtract.network.exact_network import ExactNetwork
-from precision.context import Context, integer_rows
+from precision.context import Context, integer_rows, rational_array
 from precision.lattice import signs_by_lattice
 
 PRIME = (1 << 61) - 1
@@ -66,7 +66,7 @@ def solve_signs(form: RidgeForm, *, lattice_limit: int = LATTICE_LIMIT) -> Signe
         return _with_rest(form, candidate, SignMethod.LINEAR, exact_rest=False)
     if not regular and count <= lattice_limit:
         found = signs_by_lattice(
-            _rationals(context, columns), _rationals(context, target), error_bits=_equation_bits(context)
+            rational_array(context, columns), rational_array(context, target), error_bits=_equation_bits(context)
         )
         if found is not None and _holds(context, columns, target, found):
             return _with_rest(form, found, SignMethod.LATTICE, exact_rest=False)
@@ -181,9 +181,3 @@ def _with_rest(form: RidgeForm, signs: list[int], method: SignMethod, *, exact_r
         rest = rest - halves.T @ normals if exact_rest else context.zeros(*rest.shape)
     network = build_network(context, normals * signed[:, None], biases * signed, factors, rest, constant)
     return SignedLayer(network, method, network.widths[1] - len(signs))
-
-
-def _rationals(context: Context, values: np.ndarray) -> np.ndarray:
-    out = np.empty(values.shape, dtype=object)
-    out.ravel()[:] = [context.rational(x) for x in values.ravel()]
-    return out

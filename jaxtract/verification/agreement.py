@@ -7,15 +7,15 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from flint import fmpq
+from flint import fmpq, fmpz_mat
 
 from jaxtract.measurement.ridge_form import RidgeForm
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import PointBatch, on_lines, scattered
 from jaxtract.search.random_lines import gaussian_points, random_line
-from precision.context import Context, Number
-from precision.dyadic import dyadic_matrix, floor_log2, floor_to_grid, power_of_two, round_to_grid
+from precision.context import Context, Number, integer_rows, rational_array
+from precision.dyadic import DyadicMatrix, dyadic_matrix, floor_log2, floor_to_grid, power_of_two, round_to_grid
 
 SCALES = (-6, -3, 0, 0, 0, 1, 2, 4, 8, 20, 40)
 """Fresh inputs are Gaussian times 2^scale, the scales in turn; the middle ones are met most."""
@@ -117,16 +117,16 @@ def _check_lines(
     chosen = [random_line(oracle.inputs, rng) for _ in range(result.lines)]
     if not chosen:
         return
+    bases = dyadic_matrix([line.base for line in chosen], oracle.inputs)
+    directions = dyadic_matrix([line.direction for line in chosen], oracle.inputs)
     index: list[int] = []
     positions: list[fmpq] = []
     piece_of: list[int] = []
-    for i, line in enumerate(chosen):
-        for piece, places in enumerate(_places(context, _predicted_kinks(form, line.base, line.direction), rng)):
+    for i, kinks in enumerate(_predicted_kinks(form, bases, directions)):
+        for piece, places in enumerate(_places(context, kinks, rng)):
             index.extend([i] * len(places))
             positions.extend(places)
             piece_of.extend([piece] * len(places))
-    bases = dyadic_matrix([line.base for line in chosen], oracle.inputs)
-    directions = dyadic_matrix([line.direction for line in chosen], oracle.inputs)
     wrong = _disagreements(oracle, evaluator, result, on_lines(bases, directions, index, positions))
     result.unexplained_kinks += len({(index[i], piece_of[i]) for i in wrong})
     for i in wrong:
@@ -134,14 +134,23 @@ def _check_lines(
         result.counterexamples.append([p + t * v for p, v in zip(line.base, line.direction, strict=True)])
 
 
-def _predicted_kinks(form: RidgeForm, base: Sequence[fmpq], direction: Sequence[fmpq]) -> list[fmpq]:
-    context = form.context
+def _predicted_kinks(form: RidgeForm, bases: DyadicMatrix, directions: DyadicMatrix) -> list[list[fmpq]]:
+    """Where each line crosses the hyperplanes of the form, ascending, without rounding."""
+    lines, inputs = bases.shape
     if not form.ridges:
-        return []
-    normals = form.normals()
-    at_base = normals @ context.array(base) + form.biases()
-    along = normals @ context.array(direction)
-    return sorted({-context.rational(z) / context.rational(s) for z, s in zip(at_base, along, strict=True) if s != 0})
+        return [[] for _ in range(lines)]
+    rows = np.concatenate([form.normals(), form.biases()[:, None]], axis=1)
+    # A hyperplane does not change when its row is scaled: integers, and products in FLINT.
+    whole = integer_rows(rational_array(form.context, rows)).tolist()
+    normals = fmpz_mat([row[:inputs] for row in whole]).transpose()
+    at_base = (bases.mantissa * normals).tolist()
+    along = (directions.mantissa * normals).tolist()
+    lift, unit = power_of_two(directions.exponent - bases.exponent), power_of_two(bases.exponent)
+    biases = [row[inputs] * unit for row in whole]
+    return [
+        sorted({-(z + b) * lift / s for z, b, s in zip(heights, biases, speeds, strict=True) if s != 0})
+        for heights, speeds in zip(at_base, along, strict=True)
+    ]
 
 
 def _places(context: Context, kinks: list[fmpq], rng: np.random.Generator) -> list[list[fmpq]]:
