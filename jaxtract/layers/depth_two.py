@@ -24,7 +24,7 @@ from jaxtract.oracle.oracle import Oracle
 from jaxtract.oracle.points import points_on_line, scattered
 from jaxtract.report.outcome import Extraction, Outcome
 from jaxtract.report.progress import NoProgressMeter, ProgressMeter
-from jaxtract.search.context_lines import Asker, search_lines, settings_for
+from jaxtract.search.context_lines import Asker, LineSettings, search_lines, settings_for
 from jaxtract.search.lines import Cluster, Line, LineProfile
 from jaxtract.search.random_lines import random_line
 from jaxtract.search.residual import Residual
@@ -98,6 +98,7 @@ class _DepthTwo:
         self.clusters: list[Cluster] = []
         self.kinks_seen: list[int] = []
         self.missing: list[str] = []
+        self.reach_bits = 0
 
     def run(self, keep: Callable[[Extraction], None] | None) -> Extraction:
         begun = time.perf_counter()
@@ -129,6 +130,8 @@ class _DepthTwo:
             oracle_seconds=self.oracle.seconds,
             verified=self.verified,
             sign_method=signed.method.value,
+            resolution_bits=self._line_settings().resolution_bits,
+            reach_bits=self.reach_bits,
             not_resolved=tuple(self._open(outcome, signed.method, signed.extra_neurons)),
             seed=self.options.seed,
         )
@@ -161,29 +164,30 @@ class _DepthTwo:
     def _search_residual(self, base: list[fmpq] | None) -> None:
         """One line through ``base``; everything that it shows is added to the form."""
         asker: Asker = self.oracle
-        cells: tuple[fmpq, ...] = ()
+        settings = self._line_settings()
         if base is not None:
             # The recovered part is as rough as verification tolerates; finer differences mean nothing.
             context = self.context if self.context.exact else self.context.coarser(agree_bits(self.context) + 2)
             asker = Residual(self.oracle, FlintEvaluator(self.form.network()), context)
-            cells = (fmpq(0),)
+            settings = settings_for(
+                context, resolution_bits=self.options.resolution_bits, cells=(fmpq(0),), size=self.verified.size
+            )
         line = random_line(self.oracle.inputs, self.rng, base)
         self.progress.phase("search")
         (profile,) = search_lines(
             asker,
             dyadic_matrix([line.base], self.oracle.inputs),
             dyadic_matrix([line.direction], self.oracle.inputs),
-            settings=settings_for(
-                asker.context,
-                resolution_bits=self.options.resolution_bits,
-                cells=cells,
-                size=0 if base is None else self.verified.size,
-            ),
+            settings=settings,
         )
+        self.reach_bits = max(self.reach_bits, profile.reach_bits)
         self.kinks_seen.append(len(profile.kinks))
         self.clusters.extend(profile.clusters)
         self.progress.phase("measure")
         self._measure(asker, line, profile)
+
+    def _line_settings(self) -> LineSettings:
+        return settings_for(self.context, resolution_bits=self.options.resolution_bits)
 
     def _measure(self, asker: Asker, line: Line, profile: LineProfile) -> None:
         pieces: list[AffinePiece] = []
@@ -222,7 +226,9 @@ class _DepthTwo:
         for cluster in self.clusters:
             width = float(cluster.right - cluster.left)
             sentences.append(f"kinks nearer than {width:.3g} on a line were taken for one")
-        if method is SignMethod.AFFINE and extra:
+        if method is SignMethod.AFFINE and extra and outcome is not Outcome.COMPLETE:
+            sentences.append(f"the affine rest of the unfinished function is carried by {extra} extra neurons")
+        elif method is SignMethod.AFFINE and extra:
             sentences.append(
                 f"{method.value} ({extra} of them): lattice reduction showed no choice of signs, so either the "
                 "function has an affine part of its own or the signs are out of its reach"

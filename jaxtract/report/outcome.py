@@ -40,6 +40,8 @@ class Extraction:
         seconds, oracle_seconds: wall clock, in all and inside the oracle.
         verified: what fresh queries said of the network.
         sign_method: how the signs were found, in words.
+        resolution_bits, reach_bits: kinks nearer than 2^-resolution_bits on a line, or farther out than
+            2^reach_bits, were not looked for.
         not_resolved: one sentence for everything that stays open, with its resolution.
         seed: of all random choices.
     """
@@ -54,6 +56,8 @@ class Extraction:
     oracle_seconds: float
     verified: Verified
     sign_method: str
+    resolution_bits: int
+    reach_bits: int
     not_resolved: tuple[str, ...]
     seed: int
 

@@ -35,6 +35,11 @@ def report_of(extraction: Extraction, target: str, command: str) -> dict[str, An
         "seconds": {"total": round(extraction.seconds, 3), "oracle": round(extraction.oracle_seconds, 3)},
         "verified": extraction.verified.as_dict(),
         "signs": extraction.sign_method,
+        "resolution": {
+            "kinks_apart": f"2^-{extraction.resolution_bits}",
+            "line_reach": f"2^{extraction.reach_bits}",
+            "unseen": "structure that cancels inside a piece and that no fresh input or line met",
+        },
         "not_resolved": list(extraction.not_resolved),
         "seed": extraction.seed,
         "command": command,

@@ -357,7 +357,7 @@ class _Line:
         left_known, right_known = left.position == meeting.position, right.position == meeting.position
         bits = self.settings.resolution_bits
         if self.context.answer_bits is not None:
-            bits = self.context.answer_bits // 3 - floor_log2(1 + abs(meeting.position))
+            bits = min(bits, self.context.answer_bits // 3) - floor_log2(1 + abs(meeting.position))
         if meeting.error > 0:
             bits = min(bits, -floor_log2(16 * meeting.error))
         while bits <= self.settings.resolution_bits + 64:

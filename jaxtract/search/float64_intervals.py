@@ -109,8 +109,7 @@ def _choose(where: Bool[Numbers, " W"], new: Intervals, old: Intervals) -> Inter
 
 
 def _replace(rows: Intervals, **changes: Numbers) -> Intervals:
-    values = {name: changes.get(name, getattr(rows, name)) for name in Intervals.__dataclass_fields__}
-    return Intervals(**values)
+    return Intervals(*(changes[n] if n in changes else getattr(rows, n) for n in Intervals.__dataclass_fields__))
 
 
 class _Pieces(eqx.Module):
