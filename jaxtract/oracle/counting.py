@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Literal
 
+import mpmath
 import numpy as np
 from flint import fmpq
 
@@ -147,6 +148,8 @@ class CountingOracle:
                 f"the oracle declares exact answers but returned dtype {raw.dtype}; "
                 "return rationals (Fraction, int or fmpq), or extract in the float64 context"
             )
+        if raw.dtype.kind not in "fiu":
+            raise OracleError(f"the oracle returned dtype {raw.dtype}; return real numbers, as float64")
         values = raw.astype(np.float64)
         if not np.all(np.isfinite(values)):
             bad = int(np.argwhere(~np.isfinite(values))[0][0])
@@ -160,7 +163,7 @@ class CountingOracle:
     def _from_objects(self, raw: np.ndarray) -> np.ndarray:
         out = np.empty(raw.shape, dtype=object)
         number = self.context.number
-        if self.context.exact and isinstance(raw.flat[0], fmpq):
+        if self.context.exact and set(map(type, raw.flat)) == {fmpq}:
             out[...] = raw
             return out
         out.ravel()[:] = [number(_checked(x, self.context)) for x in raw.ravel()]
@@ -173,7 +176,7 @@ def _checked(value: object, context: Context) -> fmpq | Fraction | int | float:
     if not context.exact:
         if isinstance(value, float) and np.isfinite(value):
             return value
-        if hasattr(value, "_mpf_"):
+        if hasattr(value, "_mpf_") and mpmath.isfinite(value):
             return value  # type: ignore[return-value]
     raise OracleError(
         f"an answer is {value!r} of type {type(value).__name__}; the {context.name} context reads "
