@@ -8,6 +8,7 @@ is left (Daniely and Granot 2023, Theorem 1; worst cases: Chen, Klivans, Meka 20
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from jaxtract.search.lines import Cluster, Line, LineProfile
 from jaxtract.search.random_lines import random_line
 from jaxtract.search.residual import Residual
 from jaxtract.signs.solve_signs import SignMethod, solve_signs
-from jaxtract.verification.agreement import Verified, agree_bits, verify
+from jaxtract.verification.agreement import Verified, agree_bits, kinks_of_form, verify
 from precision.context import Context
 from precision.dyadic import dyadic_matrix, power_of_two
 
@@ -149,7 +150,8 @@ class _DepthTwo:
             self.progress.phase("verify")
             self.verified = verify(
                 self.oracle,
-                self.form,
+                FlintEvaluator(self.form.network()),
+                functools.partial(kinks_of_form, self.form),
                 inputs=self.options.verify_inputs,
                 lines=self.options.verify_lines,
                 rng=self.rng,

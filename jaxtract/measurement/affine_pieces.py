@@ -54,7 +54,7 @@ def measure_pieces(asker: Asker, line: Line, profile: LineProfile, *, pack: int 
     """
     context = asker.context
     axes = [i for i in range(len(line.base)) if i != line.pivot]
-    places = [_inside(context, profile, i) for i in range(len(profile.pieces))]
+    places = [inside_piece(context, profile, i) for i in range(len(profile.pieces))]
     packing = plan_packing(context, line, profile, pack)
     if packing is not None:
         yield from _measure_packed(asker, line, profile, places, axes, packing)
@@ -123,7 +123,7 @@ def _measure_group(
         yield AffinePiece(gradient, value - gradient @ context.array(base))
 
 
-def _inside(context: Context, profile: LineProfile, index: int) -> tuple[fmpq, fmpq]:
+def inside_piece(context: Context, profile: LineProfile, index: int) -> tuple[fmpq, fmpq]:
     """A short dyadic well inside region ``index`` along the line, and a step that stays in the region."""
     kinks = profile.kinks
     left = context.rational(kinks[index - 1]) if index > 0 else None

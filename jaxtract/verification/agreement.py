@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from flint import fmpq, fmpz_mat
@@ -61,7 +61,19 @@ class Verified:
         }
 
 
-def verify(oracle: CountingOracle, form: RidgeForm, *, inputs: int, lines: int, rng: np.random.Generator) -> Verified:
+PredictedKinks = Callable[[DyadicMatrix, DyadicMatrix], list[list[fmpq]]]
+"""Ascending kinks of the recovered function on lines (bases, directions)."""
+
+
+def verify(
+    oracle: CountingOracle,
+    evaluator: FlintEvaluator,
+    predicted: PredictedKinks,
+    *,
+    inputs: int,
+    lines: int,
+    rng: np.random.Generator,
+) -> Verified:
     """Compare the recovered function with the black box; queries count as ``verify``.
 
     On a line every piece of the recovered function is asked next to both of its ends and at a random
@@ -70,16 +82,16 @@ def verify(oracle: CountingOracle, form: RidgeForm, *, inputs: int, lines: int, 
 
     Args:
         oracle: the black box in its context.
-        form: the recovered function.
+        evaluator: the recovered function.
+        predicted: where it bends on a line.
         inputs, lines: how many fresh ones.
         rng: chooses them.
     """
     context = oracle.context
-    evaluator = FlintEvaluator(form.network())
     result = Verified(inputs=inputs, lines=lines)
     scales = SCALES if context.exact else ROUNDED_SCALES
     _check_inputs(oracle, evaluator, result, rng, [scales[i % len(scales)] for i in range(inputs)])
-    _check_lines(oracle, form, evaluator, result, rng)
+    _check_lines(oracle, evaluator, predicted, result, rng)
     result.counterexamples.sort(key=lambda point: max(abs(x) for x in point))
     return result
 
@@ -108,8 +120,8 @@ def _check_inputs(
 
 def _check_lines(
     oracle: CountingOracle,
-    form: RidgeForm,
     evaluator: FlintEvaluator,
+    predicted: PredictedKinks,
     result: Verified,
     rng: np.random.Generator,
 ) -> None:
@@ -122,7 +134,7 @@ def _check_lines(
     index: list[int] = []
     positions: list[fmpq] = []
     piece_of: list[int] = []
-    for i, kinks in enumerate(_predicted_kinks(form, bases, directions)):
+    for i, kinks in enumerate(predicted(bases, directions)):
         for piece, places in enumerate(_places(context, kinks, rng)):
             index.extend([i] * len(places))
             positions.extend(places)
@@ -134,7 +146,7 @@ def _check_lines(
         result.counterexamples.append([p + t * v for p, v in zip(line.base, line.direction, strict=True)])
 
 
-def _predicted_kinks(form: RidgeForm, bases: DyadicMatrix, directions: DyadicMatrix) -> list[list[fmpq]]:
+def kinks_of_form(form: RidgeForm, bases: DyadicMatrix, directions: DyadicMatrix) -> list[list[fmpq]]:
     """Where each line crosses the hyperplanes of the form, ascending, without rounding."""
     lines, inputs = bases.shape
     if not form.ridges:

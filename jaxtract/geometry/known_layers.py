@@ -1,0 +1,145 @@
+"""The layers recovered so far: exact where something is measured, float64 where a way is planned.
+
+Rows are primitive integer vectors, so that a point with a common denominator is carried through all layers
+in integers. The rows of the last layer may still be known up to sign only: z is then known as +-z, and the
+regions of the layers before it do not depend on that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from flint import fmpz, fmpz_mat
+
+Pattern = list[np.ndarray]
+"""Per layer a boolean array: which pre-activations are positive."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AffineForm:
+    """normal . x + offset over the inputs, in integers."""
+
+    normal: list[int]
+    offset: int
+
+
+class KnownLayers:
+    """Layers 1..L over ``inputs`` coordinates.
+
+    Args:
+        weights: (width_l, width_{l-1}) integer matrices, one per layer.
+        biases: width_l integers per layer.
+    """
+
+    def __init__(self, weights: Sequence[fmpz_mat], biases: Sequence[Sequence[int]]):
+        self.weights = list(weights)
+        self.biases = [list(bias) for bias in biases]
+        self._transposed = [weight.transpose() for weight in self.weights]
+        self._bias_rows = [fmpz_mat(1, len(bias), bias) for bias in self.biases]
+        self._float_layers, self.scales = _float_layers(self.weights, self.biases)
+
+    @property
+    def depth(self) -> int:
+        return len(self.weights)
+
+    @property
+    def inputs(self) -> int:
+        return self.weights[0].ncols()
+
+    @property
+    def widths(self) -> list[int]:
+        return [weight.nrows() for weight in self.weights]
+
+    def preactivations(self, numerators: fmpz_mat, scales: Sequence[int | fmpz]) -> list[fmpz_mat]:
+        """Every z of every layer at the points numerators[k] / scales[k], times scales[k]; (points, width)."""
+        column = fmpz_mat(len(scales), 1, list(scales))
+        state, found = numerators, []
+        for weight, bias in zip(self._transposed, self._bias_rows, strict=True):
+            z = state * weight + column * bias
+            found.append(z)
+            state = fmpz_mat(z.nrows(), z.ncols(), [x if x > 0 else 0 for x in z.entries()])
+        return found
+
+    def pattern(self, numerators: fmpz_mat, scales: Sequence[int | fmpz]) -> list[Pattern]:
+        """The region of every point, exactly."""
+        layers = [
+            np.array([x > 0 for x in z.entries()], dtype=bool).reshape(z.nrows(), z.ncols())
+            for z in self.preactivations(numerators, scales)
+        ]
+        return [[layer[k] for layer in layers] for k in range(len(scales))]
+
+    def form(self, layer: int, neuron: int, pattern: Pattern) -> AffineForm:
+        """The pre-activation of one neuron as an affine form of the input, in the region ``pattern``."""
+        row = fmpz_mat(1, self.weights[layer].ncols(), [self.weights[layer][neuron, k] for k in
+                                                       range(self.weights[layer].ncols())])
+        offset = fmpz(self.biases[layer][neuron])
+        for k in reversed(range(layer)):
+            row = _masked_columns(row, pattern[k])
+            offset += (row * self._bias_rows[k].transpose())[0, 0]
+            row = row * self.weights[k]
+        return AffineForm([int(x) for x in row.entries()], int(offset))
+
+    def forms(self, layer: int, pattern: Pattern) -> tuple[fmpz_mat, list[fmpz]]:
+        """All pre-activations of a layer as affine forms in a region: ((width, inputs), width offsets)."""
+        matrix = self.weights[0]
+        offsets = fmpz_mat(len(self.biases[0]), 1, self.biases[0])
+        for k in range(layer):
+            weight = _masked_columns(self.weights[k + 1], pattern[k])
+            matrix = weight * matrix
+            offsets = weight * offsets + self._bias_rows[k + 1].transpose()
+        return matrix, offsets.entries()
+
+    def derivative(self, layer: int, neuron: int, last: int, pattern: Pattern) -> list[int]:
+        """d z_last / d a_neuron in a region: how a unit of an earlier layer acts on layer ``last`` (> layer)."""
+        weight = self.weights[layer + 1]
+        column = fmpz_mat(weight.nrows(), 1, [weight[k, neuron] for k in range(weight.nrows())])
+        for k in range(layer + 1, last):
+            column = _masked_columns(self.weights[k + 1], pattern[k]) * column
+        return [int(x) for x in column.entries()]
+
+    def forms64(self, pattern: Pattern) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The same for all layers in float64, every neuron in a scale of its own (positive factor)."""
+        weight, bias = self._float_layers[0]
+        found = [(weight, bias)]
+        for k in range(1, len(self._float_layers)):
+            weight, bias = self._float_layers[k]
+            active = weight * pattern[k - 1]
+            found.append((active @ found[-1][0], active @ found[-1][1] + bias))
+        return found
+
+    def values64(self, points: np.ndarray) -> list[np.ndarray]:
+        """Pre-activations in float64, (points, width) per layer, in the scale of ``forms64``."""
+        state, found = points, []
+        for weight, bias in self._float_layers:
+            z = state @ weight.T + bias
+            found.append(z)
+            state = np.maximum(z, 0)
+        return found
+
+
+def _masked_columns(matrix: fmpz_mat, mask: np.ndarray) -> fmpz_mat:
+    columns = matrix.ncols()
+    return fmpz_mat(matrix.nrows(), columns, [x if mask[i % columns] else 0 for i, x in enumerate(matrix.entries())])
+
+
+def _float_layers(
+    weights: Sequence[fmpz_mat], biases: Sequence[Sequence[int]]
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[int]]:
+    """Rows scaled to unit size, and the scales of the last layer; a scale moves into the columns of the next layer."""
+    scales = [1] * weights[0].ncols() if weights else []
+    layers = []
+    for weight, bias in zip(weights, biases, strict=True):
+        rows, next_scales = [], []
+        for row in weight.tolist():
+            whole = [int(x) * c for x, c in zip(row, scales, strict=True)]
+            size = max((abs(x) for x in whole), default=0) or 1
+            rows.append([x / size for x in whole])
+            next_scales.append(size)
+        layers.append((
+            np.array(rows, dtype=np.float64).reshape(weight.nrows(), weight.ncols()),
+            np.array([b / size for b, size in zip(bias, next_scales, strict=True)], dtype=np.float64),
+        ))
+        scales = next_scales
+    return layers, scales

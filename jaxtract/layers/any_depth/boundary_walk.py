@@ -1,0 +1,408 @@
+"""Follow the boundary of an unknown neuron through known regions: one unknown weight per crossing.
+
+Inside a region of the known layers the neuron is an affine form Z, known up to scale from one measured normal.
+Beyond the boundary z_h = 0 of a known neuron it is Z + beta z_h, and one short transversal just behind the
+crossing shows beta. Walking costs computation only; a crossing whose beta follows from weights already known costs
+nothing. (Rolnick and Koerding 2020, section 4.3, find the weights of deeper layers from boundaries that bend;
+one weight per bend, so that regions of deficient rank do no harm.)
+
+The way is planned in float64. Where something is measured the point is put onto the boundary exactly enough that
+no measurement depends on it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Sequence
+
+import numpy as np
+from flint import fmpq, fmpz_mat
+
+from jaxtract.geometry.grid import (
+    GRID_BITS,
+    ONE,
+    GridVector,
+    floats_to_grid,
+    round_fraction,
+    to_floats,
+    to_grid,
+)
+from jaxtract.geometry.known_layers import AffineForm, KnownLayers, Pattern
+from jaxtract.layers.any_depth.row_system import Equation, InconsistentRow, RowSystem
+
+BEYOND_BITS = 160
+"""The transversal runs 2^-BEYOND_BITS behind the crossed boundary ..."""
+
+BESIDE_BITS = 80
+"""... and asks 2^-BESIDE_BITS and twice that away from the neuron's own boundary, on both sides."""
+
+MOST_LOST = 4
+"""Crossings that may show nothing, beyond one for every three that do, before a neuron is given up."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Transversal:
+    """Four points base + s * direction, s = -2, -1, 1, 2, all in grid units."""
+
+    base: GridVector
+    direction: GridVector
+
+
+Probe = Generator[Transversal, np.ndarray, None]
+"""Yields transversals, receives the answers (4, outputs)."""
+
+
+@dataclasses.dataclass
+class RationalForm:
+    """normal . x + offset over the rationals; x in grid units is divided by ONE."""
+
+    normal: list[fmpq]
+    offset: fmpq
+
+    def at(self, point: GridVector) -> fmpq:
+        return sum((n * x for n, x in zip(self.normal, point, strict=True)), fmpq(0)) / ONE + self.offset
+
+    def along(self, direction: GridVector) -> fmpq:
+        return sum((n * x for n, x in zip(self.normal, direction, strict=True)), fmpq(0)) / ONE
+
+    def plus(self, factor: fmpq, form: AffineForm) -> RationalForm:
+        return RationalForm(
+            [n + factor * m for n, m in zip(self.normal, form.normal, strict=True)], self.offset + factor * form.offset
+        )
+
+    def normal64(self) -> np.ndarray:
+        """Unit normal in float64."""
+        size = max(abs(n) for n in self.normal)
+        values = np.array([_ratio(n, size) for n in self.normal])
+        return values / np.linalg.norm(values)
+
+    def put_onto(self, point: GridVector) -> GridVector:
+        """The point moved along its steepest coordinate until the form is zero, to the grid."""
+        pivot = max(range(len(self.normal)), key=lambda k: abs(self.normal[k]))
+        moved = list(point)
+        moved[pivot] -= round_fraction(self.at(point) / self.normal[pivot])
+        return moved
+
+
+@dataclasses.dataclass
+class _Place:
+    """A point on the neuron's boundary, the region it is in, the neuron's form there."""
+
+    point: GridVector
+    pattern: Pattern
+    form: RationalForm
+
+
+class BoundaryWalk:
+    """The walk along the boundary of one neuron of layer ``layers.depth + 1``.
+
+    Args:
+        layers: all layers before the neuron's own.
+        signs: of the last of these layers; 0 where unknown.
+        form: the neuron's pre-activation around ``point``, up to a factor.
+        point: where the neuron was seen.
+        rng: breaks ties and chooses ways where the nearest one failed.
+    """
+
+    def __init__(
+        self,
+        layers: KnownLayers,
+        signs: Sequence[int],
+        form: RationalForm,
+        point: Sequence[fmpq],
+        rng: np.random.Generator,
+    ):
+        self.layers = layers
+        self.own = layers.depth - 1
+        self.system = RowSystem(layers.widths[-1], signs)
+        self.rng = rng
+        self.crossings = 0
+        self.lost = 0
+        self.steps = 0
+        self.inconsistent = False
+        self._failed: set[int] = set()
+        start = form.put_onto(to_grid(point))
+        self.start = _Place(start, layers.pattern(_row(start), [ONE])[0], form)
+        self.place = self.start
+        self._visited = [self.start]
+
+    def weigh_start(self) -> None:
+        """Equations of the measured normal: one per coordinate."""
+        matrix, _ = self.layers.forms(self.own, self.start.pattern)
+        side = self.start.pattern[self.own]
+        columns = matrix.transpose().tolist()
+        for column, value in zip(columns, self.start.form.normal, strict=True):
+            self.system.add(Equation(side, [int(x) for x in column], value))
+        self._resolve()
+
+    def learn_signs(self, signs: Sequence[int]) -> None:
+        """Signs of the last known layer, found after the walk."""
+        self.system.signs = np.array(signs, dtype=int)
+        self._resolve()
+
+    def run(self, most_steps: int) -> Probe:
+        """Walk until every weight is known, or nothing new comes. Yields transversals to be asked."""
+        while not self.inconsistent and self._open_targets() and self.steps < most_steps and not self.given_up:
+            self.steps += 1
+            plan = self._plan()
+            if plan is None:
+                self._go_back()
+                continue
+            yield from self._cross(*plan)
+
+    def bias(self) -> fmpq | None:
+        """In the scale of the walk; None while an active weight is open."""
+        _, offsets = self.layers.forms(self.own, self.place.pattern)
+        inner = self.system.value(self.place.pattern[self.own], [int(x) for x in offsets])
+        return None if inner is None else self.place.form.offset - inner
+
+    @property
+    def given_up(self) -> bool:
+        return self.lost > MOST_LOST + self.crossings / 3
+
+    def _open_targets(self) -> list[int]:
+        return [i for i in self.system.unknown if i not in self._failed]
+
+    def _resolve(self) -> None:
+        try:
+            self.system.resolve()
+        except InconsistentRow:
+            self.inconsistent = True
+
+    # -- planning, float64 --
+
+    def _plan(self) -> tuple[int, int, np.ndarray] | None:
+        """(layer, neuron, direction) of the next crossing on the way to the nearest open neuron."""
+        place = self.place
+        forms = self.layers.forms64(place.pattern)
+        x = to_floats(place.point)
+        normal = place.form.normal64()
+        values = [matrix @ x + offset for matrix, offset in forms]
+        tangent = [matrix - np.outer(matrix @ normal, normal) for matrix, _ in forms]
+        for direction in self._directions(tangent[self.own], values[self.own], normal):
+            hit = _first_hit(tangent, values, place.pattern, direction)
+            if hit is not None:
+                return hit[0], hit[1], direction
+        return None
+
+    def _directions(self, tangent: np.ndarray, values: np.ndarray, normal: np.ndarray) -> list[np.ndarray]:
+        """Towards the nearest open neurons, then anywhere."""
+        lengths = np.linalg.norm(tangent, axis=1)
+        targets = [i for i in self._open_targets() if lengths[i] > 1e-9]
+        distance = {i: abs(values[i]) / lengths[i] * np.exp(0.3 * self.lost * self.rng.standard_normal()) for i in targets}
+        found = []
+        for i in sorted(targets, key=lambda i: distance[i])[:3]:
+            found.append(-np.sign(values[i]) * tangent[i] / lengths[i])
+        for _ in range(3):
+            free = self.rng.standard_normal(len(normal))
+            free -= (free @ normal) * normal
+            if np.linalg.norm(free) > 0:
+                found.append(free / np.linalg.norm(free))
+        return found
+
+    def _go_back(self) -> None:
+        """Continue from another place that was on the boundary for certain."""
+        self.place = self._visited[int(self.rng.integers(len(self._visited)))]
+
+    # -- crossing, exact --
+
+    def _cross(self, layer: int, neuron: int, direction: np.ndarray) -> Probe:
+        place = self.place
+        wall = self.layers.form(layer, neuron, place.pattern)
+        along = _tangent_to(place.form, direction)
+        rate = _dot(wall.normal, along)
+        height = _dot(wall.normal, place.point) + wall.offset * ONE
+        upwards = not place.pattern[layer][neuron]
+        if rate == 0 or (rate > 0) != upwards or (height < 0) != upwards:
+            self._go_back()  # float64 saw this wall where it is not
+            return
+        step = fmpq(-height, rate)
+        crossing = [x + int((step.p * v) // step.q) for x, v in zip(place.point, along, strict=True)]
+        crossing = place.form.put_onto(crossing)
+        side = place.pattern[self.own]
+        effect = self._effect(layer, neuron, place.pattern, upwards)
+        beta = self.system.value(side, effect) if layer < self.own else self._own_effect(neuron, upwards)
+        if beta is None:
+            beta = yield from self._measure(place, wall, along, crossing)
+            if beta is None:
+                self.lost += 1
+                self._go_back()
+                return
+            self.crossings += 1
+            self._learn(layer, neuron, upwards, side, effect, beta)
+        self._enter(place, layer, neuron, wall, beta, crossing, direction)
+
+    def _effect(self, layer: int, neuron: int, pattern: Pattern, upwards: bool) -> list[int]:
+        """Change of every z_i of the last known layer, in units of the crossed form."""
+        if layer == self.own:
+            return []
+        change = self.layers.derivative(layer, neuron, self.own, pattern)
+        return change if upwards else [-c for c in change]
+
+    def _own_effect(self, neuron: int, upwards: bool) -> fmpq | None:
+        weight = self.system.weights.get(neuron)
+        return None if weight is None else weight if upwards else -weight
+
+    def _measure(
+        self, place: _Place, wall: AffineForm, along: GridVector, crossing: GridVector
+    ) -> Generator[Transversal, np.ndarray, fmpq | None]:
+        """beta of Z + beta z_h from one transversal behind the wall; None when nothing bends there."""
+        base = [x + (v >> BEYOND_BITS) for x, v in zip(crossing, along, strict=True)]
+        across = [v >> BESIDE_BITS for v in _across(place.form, wall)]
+        answers = yield Transversal(base, across)
+        position = kink_between(answers)
+        if position is None:
+            return None
+        height = _dot(wall.normal, base) + wall.offset * ONE
+        at_kink = fmpq(height, ONE) + position * fmpq(_dot(wall.normal, across), ONE)
+        return -(place.form.at(base) + position * place.form.along(across)) / at_kink
+
+    def _learn(
+        self, layer: int, neuron: int, upwards: bool, side: np.ndarray, effect: list[int], beta: fmpq
+    ) -> None:
+        try:
+            if layer == self.own:
+                self.system.add_weight(neuron, beta if upwards else -beta)
+                return
+            self.system.add(Equation(side.copy(), effect, beta))
+            self.system.resolve()
+        except InconsistentRow:
+            self.inconsistent = True
+
+    def _enter(
+        self,
+        place: _Place,
+        layer: int,
+        neuron: int,
+        wall: AffineForm,
+        beta: fmpq,
+        crossing: GridVector,
+        direction: np.ndarray,
+    ) -> None:
+        """Stand inside the region behind the wall, on the bent boundary."""
+        pattern = [side.copy() for side in place.pattern]
+        pattern[layer][neuron] = not pattern[layer][neuron]
+        form = place.form.plus(beta, wall)
+        if all(n == 0 for n in form.normal):
+            self._go_back()
+            return
+        forms = self.layers.forms64(pattern)
+        onwards = _bent(form.normal64(), forms[layer][0][neuron], direction)
+        if onwards is None:
+            self._go_back()
+            return
+        x = to_floats(crossing)
+        values = [matrix @ x + offset for matrix, offset in forms]
+        hit = _first_hit([matrix for matrix, _ in forms], values, pattern, onwards, skip=(layer, neuron))
+        reach = 1 + float(np.max(np.abs(x)))
+        length = min(hit[2] * self.rng.uniform(0.2, 0.6), reach) if hit is not None else reach
+        moved = [p + ((v * int(length * (1 << 60))) >> 60) for p, v in
+                 zip(crossing, floats_to_grid(onwards), strict=True)]
+        moved = form.put_onto(moved)
+        if not self._agrees(moved, pattern):
+            self._go_back()
+            return
+        self.place = _Place(moved, pattern, form)
+        self._visited.append(self.place)
+
+    def _agrees(self, point: GridVector, pattern: Pattern) -> bool:
+        """Whether the point lies in the region that it was meant to reach."""
+        found = self.layers.pattern(_row(point), [ONE])[0]
+        return all(np.array_equal(a, b) for a, b in zip(found, pattern, strict=True))
+
+
+def kink_between(answers: np.ndarray) -> fmpq | None:
+    """Where the pieces through s = -2, -1 and s = 1, 2 meet, if that is between them; shape (4, outputs)."""
+    left, right = answers[1] - answers[0], answers[3] - answers[2]
+    bend = right - left
+    gaps = answers[2] - right - answers[1] - left
+    o = max(range(len(bend)), key=lambda k: abs(bend[k]))
+    if bend[o] == 0:
+        return None
+    position = -gaps[o] / bend[o]
+    if abs(position) >= 1 or any(g + position * b != 0 for g, b in zip(gaps, bend, strict=True)):
+        return None
+    return position
+
+
+def _first_hit(
+    tangent: list[np.ndarray],
+    values: list[np.ndarray],
+    pattern: Pattern,
+    direction: np.ndarray,
+    skip: tuple[int, int] | None = None,
+) -> tuple[int, int, float] | None:
+    """The first wall on the way: (layer, neuron, distance); None when none or two at once."""
+    best: list[tuple[float, int, int]] = []
+    for layer, (matrix, value, side) in enumerate(zip(tangent, values, pattern, strict=True)):
+        rate = matrix @ direction
+        towards = np.where(side, rate < 0, rate > 0) & (np.abs(rate) > 1e-12)
+        if skip is not None and skip[0] == layer:
+            towards[skip[1]] = False
+        with np.errstate(divide="ignore", invalid="ignore"):
+            distance = np.where(towards, np.maximum(-value / rate, 0), np.inf)
+        order = np.argsort(distance)[:2]
+        best.extend((float(distance[h]), layer, int(h)) for h in order if np.isfinite(distance[h]))
+    best.sort()
+    if not best or best[0][0] <= 0:
+        return None
+    if len(best) > 1 and best[1][0] <= best[0][0] * (1 + 1e-9):
+        return None
+    distance, layer, neuron = best[0]
+    return layer, neuron, distance
+
+
+def _bent(normal: np.ndarray, wall: np.ndarray, direction: np.ndarray) -> np.ndarray | None:
+    """The direction made tangent to the new normal while it keeps its speed away from the wall."""
+    wall = wall / (np.linalg.norm(wall) or 1.0)
+    speed = wall @ direction
+    pair = np.stack([normal, wall])
+    gram = pair @ pair.T
+    if abs(np.linalg.det(gram)) < 1e-14:
+        return None
+    bent = direction - np.linalg.solve(gram, [normal @ direction, 0.0]) @ pair
+    size = np.linalg.norm(bent)
+    if not np.isfinite(size) or size == 0 or (wall @ bent) * speed <= 0:
+        return None
+    return bent / size
+
+
+def _tangent_to(form: RationalForm, direction: np.ndarray) -> GridVector:
+    """A grid direction near ``direction`` along which the form stays constant, to the grid."""
+    vector = floats_to_grid(direction)
+    return form_free(form.normal, vector)
+
+
+def _across(form: RationalForm, wall: AffineForm) -> GridVector:
+    """A direction parallel to the wall that crosses the form's zero set as squarely as possible."""
+    normal = form.normal64()
+    size = max(abs(m) for m in wall.normal)
+    unit = np.array([m / size for m in wall.normal])
+    unit /= np.linalg.norm(unit)
+    across = normal - (normal @ unit) * unit
+    if np.linalg.norm(across) < 1e-12:
+        across = normal
+    vector = floats_to_grid(across / np.linalg.norm(across))
+    return form_free([fmpq(m) for m in wall.normal], vector)
+
+
+def form_free(normal: Sequence[fmpq], vector: GridVector) -> GridVector:
+    """``vector`` with its steepest coordinate changed so that normal . vector = 0, to the grid."""
+    pivot = max(range(len(normal)), key=lambda k: abs(normal[k]))
+    rest = sum((n * v for k, (n, v) in enumerate(zip(normal, vector, strict=True)) if k != pivot), fmpq(0))
+    changed = list(vector)
+    changed[pivot] = -round_fraction(rest / normal[pivot] / ONE)
+    return changed
+
+
+def _dot(left: Sequence[int], right: Sequence[int]) -> int:
+    return sum(a * b for a, b in zip(left, right, strict=True))
+
+
+def _ratio(value: fmpq, size: fmpq) -> float:
+    quotient = value / size
+    return int(quotient.p) / int(quotient.q)
+
+
+def _row(point: GridVector) -> fmpz_mat:
+    return fmpz_mat(1, len(point), point)

@@ -1,0 +1,129 @@
+"""Weights that a neuron's boundary did not show where it was walked.
+
+First without any query: an unexplained kink at which a single open weight matters gives one value for it, and a value
+that two kinks agree on exactly is the weight. Then new walks, started all over the boundary, which is known wherever
+the open weights are off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from flint import fmpq, fmpz, fmpz_mat
+
+from jaxtract.geometry.grid import floats_to_grid
+from jaxtract.geometry.known_layers import KnownLayers
+from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk, RationalForm
+from jaxtract.layers.any_depth.found_layers import Row
+
+PLACE_SCALES = (0.5, 1.0, 3.0, 10.0)
+"""Sizes of the random segments that are searched for places on a boundary."""
+
+SEGMENTS, SAMPLES = 240, 24
+
+
+def complete_by_kinks(layers: KnownLayers, row: Row, numerators: fmpz_mat, scales: Sequence[fmpz]) -> bool:
+    """Open weights of a row over the last of ``layers``, from unexplained kinks; True when one was found."""
+    if not row.missing or not scales:
+        return False
+    heights = layers.preactivations(numerators, scales)[-1].tolist()
+    seen: dict[tuple[int, fmpq], int] = {}
+    for z, scale in zip(heights, scales, strict=True):
+        on = [i for i in row.missing if z[i] > 0]
+        if len(on) != 1:
+            continue
+        rest = row.bias + sum(
+            (w * fmpq(x, scale) for w, x in zip(row.weights, z, strict=True) if w is not None and x > 0), fmpq(0)
+        )
+        key = (on[0], -rest * fmpq(scale, z[on[0]]))
+        seen[key] = seen.get(key, 0) + 1
+    found = {i: value for (i, value), count in seen.items() if count >= 2}
+    for i, value in found.items():
+        row.weights[i] = value
+    return bool(found)
+
+
+def places_on_boundary(layers: KnownLayers, row: Row, rng: np.random.Generator) -> np.ndarray:
+    """Points where the row's pre-activation vanishes, found in float64 from the known layers: (places, inputs).
+
+    Only places where every open weight is off.
+    """
+    weights, bias = _row64(layers, row)
+    inputs = layers.inputs
+    scale = np.array(PLACE_SCALES)[rng.integers(len(PLACE_SCALES), size=(SEGMENTS, 1))]
+    start = rng.standard_normal((SEGMENTS, inputs)) * scale
+    step = rng.standard_normal((SEGMENTS, inputs)) * scale
+    grid = np.linspace(-2, 2, SAMPLES)
+    points = start[:, None, :] + grid[None, :, None] * step[:, None, :]
+    z = _value64(layers, weights, bias, points.reshape(-1, inputs)).reshape(SEGMENTS, SAMPLES)
+    segment, left = np.nonzero(z[:, :-1] * z[:, 1:] < 0)
+    low, high = grid[left], grid[left + 1]
+    sign = np.sign(z[segment, left])
+    for _ in range(60):
+        middle = (low + high) / 2
+        value = _value64(layers, weights, bias, start[segment] + middle[:, None] * step[segment])
+        before = np.sign(value) == sign
+        low, high = np.where(before, middle, low), np.where(before, high, middle)
+    found = start[segment] + low[:, None] * step[segment]
+    if len(found) == 0:
+        return found
+    last = layers.values64(found)[-1]
+    return found[~np.any(last[:, row.missing] > 0, axis=1)] if row.missing else found
+
+
+def walks_from(
+    layers: KnownLayers, row: Row, points: np.ndarray, rng: np.random.Generator
+) -> list[BoundaryWalk]:
+    """One walk per point, which knows of the row what is known and looks for the rest."""
+    walks = []
+    for point in points:
+        grid = floats_to_grid(point, 52)
+        form = _form_at(layers, row, grid)
+        if form is None:
+            continue
+        walk = BoundaryWalk(layers, [1] * layers.widths[-1], form, [fmpq(x, fmpz(1) << 256) for x in grid], rng)
+        if _form_at(layers, row, walk.start.point) is None:
+            continue
+        walk.system.weights = {i: w for i, w in enumerate(row.weights) if w is not None}
+        walks.append(walk)
+    return walks
+
+
+def nearest_to_open(layers: KnownLayers, row: Row, points: np.ndarray, count: int) -> np.ndarray:
+    """Of many places the ones nearest to the boundary of each open neuron: at most ``count`` for each."""
+    if len(points) == 0 or not row.missing:
+        return points[:0]
+    last = np.abs(layers.values64(points)[-1])
+    chosen: list[int] = []
+    for i in row.missing:
+        chosen.extend(np.argsort(last[:, i])[:count].tolist())
+    return points[sorted(set(chosen))]
+
+
+def _form_at(layers: KnownLayers, row: Row, point: list[int]) -> RationalForm | None:
+    pattern = layers.pattern(fmpz_mat(1, len(point), point), [1 << 256])[0]
+    on = pattern[-1]
+    if any(on[i] for i in row.missing):
+        return None
+    matrix, offsets = layers.forms(layers.depth - 1, pattern)
+    normal = [fmpq(0)] * layers.inputs
+    offset = row.bias
+    for w, active, gradient, constant in zip(row.weights, on, matrix.tolist(), offsets, strict=True):
+        if w is None or not active or w == 0:
+            continue
+        normal = [n + w * g for n, g in zip(normal, gradient, strict=True)]
+        offset += w * constant
+    return RationalForm(normal, offset) if any(n != 0 for n in normal) else None
+
+
+def _row64(layers: KnownLayers, row: Row) -> tuple[np.ndarray, float]:
+    scaled = [w * scale if w is not None else fmpq(0) for w, scale in zip(row.weights, layers.scales, strict=True)]
+    size = max((abs(x) for x in scaled), default=fmpq(1)) or fmpq(1)
+    ratios = [x / size for x in [*scaled, row.bias]]
+    floats = [int(x.p) / int(x.q) for x in ratios]
+    return np.array(floats[:-1]), floats[-1]
+
+
+def _value64(layers: KnownLayers, weights: np.ndarray, bias: float, points: np.ndarray) -> np.ndarray:
+    return np.maximum(layers.values64(points)[-1], 0) @ weights + bias

@@ -1,0 +1,206 @@
+"""The first line and the first layer: the row space, and which boundaries never bend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from flint import nmod_mat
+
+from jaxtract.geometry.grid import GridVector, floats_to_grid, grid_matrix
+from jaxtract.layers.any_depth.boundary_walk import RationalForm
+from jaxtract.layers.any_depth.input_slice import InputSlice, whole_space
+from jaxtract.layers.any_depth.pool import SearchedLine
+from jaxtract.measurement.gradients import gradient_columns, pivot_column
+from jaxtract.oracle.points import PointBatch
+from jaxtract.search.context_lines import Asker
+from jaxtract.search.lines import Line, LineProfile
+from precision.context import integer_rows
+from precision.dyadic import DyadicMatrix
+
+PRIME = (1 << 61) - 1
+SPARE_COLUMNS = 4
+"""Measured columns beyond the rank, as the sign that the rank is all there is."""
+
+BESIDE_BITS = 80
+FIRST_PLACES, MORE_PLACES = 3, 6
+PLACE_SCALES = (1.0, 3.0, 0.3, 10.0, 1.0, 3.0)
+
+
+def measure_line(
+    asker: Asker, line: Line, profile: LineProfile, rng: np.random.Generator
+) -> tuple[InputSlice, SearchedLine]:
+    """The gradient of f in every region of a line, and the coordinates that carry all of it.
+
+    Columns are measured until their rank stops growing; then a few regions whose gradients span the row space
+    are measured completely. (regions * rank + rank * inputs) queries in place of regions * inputs.
+
+    Returns:
+        The slice, and the line moved onto it with the gradients of all its regions.
+    """
+    inputs, pieces = len(line.base), range(len(profile.pieces))
+    others = [k for k in rng.permutation(inputs).tolist() if k != line.pivot]
+    axes: list[int] = []
+    outputs = len(profile.pieces[0].value)
+    columns = np.empty((len(pieces), outputs, 0), dtype=object)
+    size = 12
+    while len(axes) < len(others):
+        more = others[len(axes) : len(axes) + size]
+        columns = np.concatenate([columns, gradient_columns(asker, line, profile, pieces, more)], axis=2)
+        axes += more
+        rank, chosen, regions = _independent(columns)
+        if rank + SPARE_COLUMNS <= len(axes):
+            return _sliced(asker, line, profile, columns, axes, chosen, regions)
+        size = max(6, min(24, len(axes) // 4))
+    return whole_space(inputs), _whole(line, profile, columns, axes)
+
+
+def _whole(line: Line, profile: LineProfile, columns: np.ndarray, axes: list[int]) -> SearchedLine:
+    gradients = {}
+    for i, gradient in enumerate(columns):
+        slope = profile.pieces[i].slope
+        whole = np.empty((len(slope), len(line.base)), dtype=object)
+        whole[:, axes] = gradient
+        whole[:, line.pivot] = pivot_column(line, slope, gradient, axes)
+        gradients[i] = whole
+    return SearchedLine(line, profile, gradients)
+
+
+def _sliced(
+    asker: Asker,
+    line: Line,
+    profile: LineProfile,
+    columns: np.ndarray,
+    axes: list[int],
+    chosen: list[int],
+    regions: list[tuple[int, int]],
+) -> tuple[InputSlice, SearchedLine]:
+    """Complete the gradients of the regions that span the row space; move the line onto the slice."""
+    inputs = len(line.base)
+    whole = sorted({piece for piece, _ in regions})
+    rest = [k for k in range(inputs) if k not in set(axes) and k != line.pivot]
+    completed = gradient_columns(asker, line, profile, whole, rest)
+    rows = {}
+    for piece, gradient in zip(whole, completed, strict=True):
+        full = np.empty((columns.shape[1], inputs), dtype=object)
+        full[:, axes] = columns[piece]
+        full[:, rest] = gradient
+        known = axes + rest
+        full[:, line.pivot] = pivot_column(line, profile.pieces[piece].slope, full[:, known], known)
+        rows[piece] = full
+    basis = np.array([rows[piece][output] for piece, output in regions], dtype=object)
+    places = sorted(chosen)
+    slice_axes = tuple(axes[k] for k in places)
+    chosen_slice = InputSlice(inputs, slice_axes, basis)
+    ends = np.array([list(line.base), list(line.direction)], dtype=object)
+    base, direction = chosen_slice.equivalent(ends)
+    pivot = max(range(len(direction)), key=lambda k: abs(direction[k]))
+    moved = Line(tuple(base), tuple(direction), pivot)
+    gradients = {i: gradient[:, places] for i, gradient in enumerate(columns)}
+    return chosen_slice, SearchedLine(moved, profile, gradients, dyadic=False)
+
+
+def _independent(columns: np.ndarray) -> tuple[int, list[int], list[tuple[int, int]]]:
+    """(rank, independent columns, independent (piece, output) rows) of (pieces, outputs, columns), modulo a prime."""
+    pieces, outputs, width = columns.shape
+    flat = columns.reshape(pieces * outputs, width)
+    whole = integer_rows(flat)
+    entries = [int(x) for x in whole.entries()]
+    matrix = nmod_mat(pieces * outputs, width, entries, PRIME)
+    rows = _pivots(matrix.transpose())
+    return len(rows), _pivots(matrix), [(r // outputs, r % outputs) for r in rows]
+
+
+def _pivots(matrix: nmod_mat) -> list[int]:
+    reduced, rank = matrix.rref()
+    found, column = [], 0
+    for r in range(rank):
+        while int(reduced[r, column]) == 0:
+            column += 1
+        found.append(column)
+    return found
+
+
+def straight(asker: Asker, forms: Sequence[RationalForm], rng: np.random.Generator) -> list[bool]:
+    """Which hyperplanes are boundaries everywhere: those of the first layer.
+
+    Each is asked at random places on it, three queries a place: a deeper neuron's boundary is flat in one region
+    only. A place can miss a true one (nothing that it feeds may be on there); more places are then asked.
+    Queries count as ``measure``.
+    """
+    if not forms:
+        return []
+    normals = np.stack([form.normal64() for form in forms])
+    hits, asked, patterns = _seen(asker, forms, normals, range(len(forms)), FIRST_PLACES, rng)
+    again = [i for i in range(len(forms)) if hits[i].sum() < FIRST_PLACES]
+    if again:
+        more, _, others = _seen(asker, forms, normals, again, MORE_PLACES, rng)
+        for i, extra, sides in zip(again, more, others, strict=True):
+            hits[i] = np.concatenate([hits[i], extra])
+            patterns[i] = np.concatenate([patterns[i], sides])
+    return _bends_nowhere(hits, patterns)
+
+
+def _bends_nowhere(hits: list[np.ndarray], patterns: list[np.ndarray]) -> list[bool]:
+    """Seen often, and on different sides of other hyperplanes that were seen often."""
+    rates = np.array([hit.mean() for hit in hits])
+    sure = rates >= 0.5
+    found = []
+    for i, (hit, sides) in enumerate(zip(hits, patterns, strict=True)):
+        others = sure.copy()
+        others[i] = False
+        regions = {side[others].tobytes() for side in sides[hit]}
+        found.append(bool(hit.sum() >= 2 and (len(regions) >= 2 or not others.any())))
+    return found
+
+
+def _seen(
+    asker: Asker,
+    forms: Sequence[RationalForm],
+    normals: np.ndarray,
+    which: Sequence[int],
+    places: int,
+    rng: np.random.Generator,
+) -> tuple[list[np.ndarray], int, list[np.ndarray]]:
+    anchors: list[GridVector] = []
+    sides = []
+    rows = normals.shape[1]
+    steps = [floats_to_grid(normal) for normal in normals]
+    offsets = np.array([_offset64(form) for form in forms])
+    for i in which:
+        for place in range(places):
+            x = rng.standard_normal(rows) * PLACE_SCALES[place % len(PLACE_SCALES)]
+            x -= (x @ normals[i] + offsets[i]) * normals[i]
+            sides.append(normals @ x + offsets > 0)
+            anchors.append(forms[i].put_onto(floats_to_grid(x, 52)))
+    count = len(anchors)
+    owner = [i for i in which for _ in range(places)]
+    batch = PointBatch(
+        grid_matrix(anchors, rows),
+        _short(grid_matrix(steps, rows)),
+        tuple(k for k in range(count) for _ in range(3)),
+        tuple(owner[k] for k in range(count) for _ in range(3)),
+        tuple(_STEPS) * count,
+        0,
+    )
+    answers = asker.ask(batch, "measure").reshape(count, 3, -1)
+    bends = np.array([any(a[0] + a[2] - 2 * a[1]) for a in answers]).reshape(-1, places)
+    sides = np.array(sides).reshape(-1, places, len(forms))
+    return list(bends), count, list(sides)
+
+
+def _offset64(form: RationalForm) -> float:
+    size2 = sum((n * n for n in form.normal), start=form.normal[0] * 0)
+    scale = max(abs(n) for n in form.normal)
+    ratio = form.offset / scale
+    norm = np.sqrt(float(int((size2 / scale / scale).p) / int((size2 / scale / scale).q)))
+    return int(ratio.p) / int(ratio.q) / norm
+
+
+def _short(matrix: DyadicMatrix) -> DyadicMatrix:
+    return DyadicMatrix(matrix.mantissa, matrix.exponent + BESIDE_BITS)
+
+
+from flint import fmpz  # noqa: E402
+
+_STEPS = (fmpz(-1), fmpz(0), fmpz(1))

@@ -1,0 +1,102 @@
+"""Rows found so far: a neuron's weights over the layer before, some of them perhaps still open."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from flint import fmpq, fmpz, fmpz_mat
+
+from jaxtract.geometry.known_layers import KnownLayers
+from precision.context import common_denominator
+
+
+@dataclasses.dataclass
+class Row:
+    """z = weights . a + bias up to sign and scale; ``None`` where a weight is not known."""
+
+    weights: list[fmpq | None]
+    bias: fmpq
+
+    @property
+    def missing(self) -> list[int]:
+        return [i for i, w in enumerate(self.weights) if w is None]
+
+    def integers(self) -> tuple[list[int], int]:
+        """Primitive integer multiple, by a positive factor; open weights count as zero."""
+        values = [*(w if w is not None else fmpq(0) for w in self.weights), self.bias]
+        common = common_denominator(values)
+        whole = [x.p * (common // x.q) for x in values]
+        divisor = fmpz(0)
+        for x in whole:
+            divisor = divisor.gcd(x)
+        reduced = [int(x // divisor) for x in whole]
+        return reduced[:-1], reduced[-1]
+
+    def merged(self, other: Row) -> Row | None:
+        """Both together when they are one neuron up to sign and scale, else None.
+
+        Two known numbers in common must have one ratio; with fewer nothing can be told.
+        """
+        pairs = [
+            (a, b)
+            for a, b in zip([*self.weights, self.bias], [*other.weights, other.bias], strict=True)
+            if a is not None and b is not None
+        ]
+        informative = [(a, b) for a, b in pairs if a != 0 or b != 0]
+        if len(informative) < 2 or any(b == 0 or a == 0 for a, b in informative):
+            return None
+        factor = informative[0][0] / informative[0][1]
+        if any(a != factor * b for a, b in informative):
+            return None
+        weights = [a if a is not None else (None if b is None else factor * b) for a, b in
+                   zip(self.weights, other.weights, strict=True)]
+        return Row(weights, self.bias)
+
+
+@dataclasses.dataclass
+class FoundLayer:
+    """Rows of one layer; ``signs[i]`` is +1 or -1 when row i or its negative is the neuron, 0 while unknown."""
+
+    rows: list[Row]
+    signs: list[int]
+
+    def oriented(self) -> FoundLayer:
+        """Rows multiplied by their known signs."""
+        rows = [
+            Row([None if w is None else -w for w in row.weights], -row.bias) if sign < 0 else row
+            for row, sign in zip(self.rows, self.signs, strict=True)
+        ]
+        return FoundLayer(rows, [abs(sign) for sign in self.signs])
+
+
+def stacked(inputs: int, layers: Sequence[FoundLayer]) -> KnownLayers:
+    """The rows of all layers as integers, open weights as zero."""
+    weights, biases = [], []
+    width = inputs
+    for layer in layers:
+        whole = [row.integers() for row in layer.rows]
+        weights.append(fmpz_mat(len(whole), width, [x for row, _ in whole for x in row]))
+        biases.append([bias for _, bias in whole])
+        width = len(whole)
+    return KnownLayers(weights, biases)
+
+
+def merge_rows(rows: Sequence[Row]) -> list[Row]:
+    """Sightings of one neuron become one row."""
+    merged: list[Row] = []
+    for row in rows:
+        for i, known in enumerate(merged):
+            both = known.merged(row)
+            if both is not None:
+                merged[i] = both
+                break
+        else:
+            merged.append(row)
+    return merged
+
+
+def reliable(row: Row, on: np.ndarray) -> bool:
+    """Whether the row's value is known where the neurons ``on`` are active."""
+    return not any(on[i] for i in row.missing)

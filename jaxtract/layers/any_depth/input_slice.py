@@ -1,0 +1,98 @@
+"""The coordinates that matter: f read on rank-many inputs, all others at zero.
+
+All of f but its first weights is seen on a slice on which the first layer takes every value that it can take. Normals and gradients
+there cost rank-many queries; the rows of the first layer are completed through a basis of the row space.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from flint import fmpq, fmpz, fmpz_mat
+
+from jaxtract.oracle.counting import Purpose
+from jaxtract.oracle.points import PointBatch
+from jaxtract.search.context_lines import Asker
+from precision.context import Context, object_matrix, rational_matrix
+from precision.dyadic import DyadicMatrix
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSlice:
+    """The coordinates ``axes`` of all ``inputs``, and rows that span the row space.
+
+    Attributes:
+        inputs: dimension of x.
+        axes: rank-many coordinates on which the basis is regular.
+        basis: (rank, inputs) rationals; None where the rank is the dimension.
+    """
+
+    inputs: int
+    axes: tuple[int, ...]
+    basis: np.ndarray | None
+
+    @property
+    def rank(self) -> int:
+        return len(self.axes)
+
+    def full_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (count, rank) on the slice, completed to all coordinates: (count, inputs)."""
+        if self.basis is None:
+            return rows
+        inner = rational_matrix(self.basis[:, list(self.axes)].T.copy())
+        combination = inner.solve(rational_matrix(rows.T.copy())).transpose()
+        return object_matrix(combination * rational_matrix(self.basis))
+
+    def equivalent(self, points: np.ndarray) -> np.ndarray:
+        """Points (count, inputs) moved onto the slice, f unchanged, also along lines between them: (count, rank)."""
+        if self.basis is None:
+            return points
+        inner = rational_matrix(self.basis[:, list(self.axes)])
+        images = rational_matrix(self.basis) * rational_matrix(points.T.copy())
+        return object_matrix(inner.solve(images)).T
+
+    def embed(self, points: PointBatch) -> PointBatch:
+        """A batch on the slice as a batch of full inputs."""
+        if self.basis is None:
+            return points
+        if points.directions is None:
+            directions, direction = None, tuple(self.axes[k] for k in points.direction)
+        else:
+            directions, direction = self._wide(points.directions), points.direction
+        return dataclasses.replace(
+            points, anchors=self._wide(points.anchors), directions=directions, direction=direction
+        )
+
+    def _wide(self, matrix: DyadicMatrix) -> DyadicMatrix:
+        rows = matrix.shape[0]
+        entries = [fmpz(0)] * (rows * self.inputs)
+        for i, row in enumerate(matrix.mantissa.tolist()):
+            for axis, value in zip(self.axes, row, strict=True):
+                entries[i * self.inputs + axis] = value
+        return DyadicMatrix(fmpz_mat(rows, self.inputs, entries), matrix.exponent)
+
+
+class SliceAsker:
+    """The black box on a slice."""
+
+    def __init__(self, asker: Asker, chosen: InputSlice):
+        self._asker = asker
+        self._slice = chosen
+        self.context: Context = asker.context
+
+    def ask(self, points: PointBatch, purpose: Purpose) -> np.ndarray:
+        return self._asker.ask(self._slice.embed(points), purpose)
+
+
+def whole_space(inputs: int) -> InputSlice:
+    return InputSlice(inputs, tuple(range(inputs)), None)
+
+
+def embed_point(chosen: InputSlice, point: Sequence[fmpq]) -> list[fmpq]:
+    """One slice point as a full input."""
+    full = [fmpq(0)] * chosen.inputs
+    for axis, value in zip(chosen.axes, point, strict=True):
+        full[axis] = value
+    return full

@@ -1,0 +1,142 @@
+"""All kinks found so far, the lines they were found on, and the gradients measured between them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from flint import fmpq, fmpz, fmpz_mat
+
+from jaxtract.geometry.known_layers import KnownLayers
+from jaxtract.layers.any_depth.boundary_walk import RationalForm
+from jaxtract.measurement.gradients import gradient_columns, pivot_column
+from jaxtract.search.context_lines import Asker, LineSettings, search_lines
+from jaxtract.search.lines import Line, LineProfile
+from precision.context import common_denominator
+from precision.dyadic import dyadic_matrix
+
+
+@dataclasses.dataclass
+class SearchedLine:
+    """A line on the slice, its pieces and kinks, and the gradients of f in some of its regions.
+
+    ``gradients[i]`` has shape (outputs, rank). ``dyadic`` is False for the image of a line of the full space, on
+    which nothing more can be asked.
+    """
+
+    line: Line
+    profile: LineProfile
+    gradients: dict[int, np.ndarray]
+    dyadic: bool = True
+
+    @property
+    def kinks(self) -> tuple[fmpq, ...]:
+        return self.profile.kinks
+
+    def point(self, position: fmpq) -> list[fmpq]:
+        return [p + position * v for p, v in zip(self.line.base, self.line.direction, strict=True)]
+
+    def middle(self, piece: int) -> fmpq:
+        """A position inside a region."""
+        kinks = self.kinks
+        if not kinks:
+            return fmpq(0)
+        if piece == 0:
+            return kinks[0] - 1 - abs(kinks[0])
+        if piece == len(kinks):
+            return kinks[-1] + 1 + abs(kinks[-1])
+        return (kinks[piece - 1] + kinks[piece]) / 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Sighting:
+    """One kink: which, where, and the affine form whose zero it is (None: two neurons at once, or not measured)."""
+
+    line: int
+    kink: int
+    point: list[fmpq]
+    form: RationalForm | None
+
+
+class Pool:
+    """Lines and kinks on one slice."""
+
+    def __init__(self, asker: Asker, inputs: int):
+        self.asker = asker
+        self.inputs = inputs
+        self.lines: list[SearchedLine] = []
+
+    def add_line(self, line: Line, profile: LineProfile) -> None:
+        self.lines.append(SearchedLine(line, profile, {}))
+
+    def search(self, lines: Sequence[Line], settings: LineSettings, cuts: Sequence[Sequence[fmpq]] | None = None) -> None:
+        """Search lines whose base and direction are dyadic; they join the pool."""
+        profiles = search_lines(
+            self.asker,
+            dyadic_matrix([line.base for line in lines], self.inputs),
+            dyadic_matrix([line.direction for line in lines], self.inputs),
+            settings=settings,
+            cuts=cuts,
+        )
+        self.lines.extend(SearchedLine(line, profile, {}) for line, profile in zip(lines, profiles, strict=True))
+
+    def measure(self, wanted: Sequence[tuple[int, int]]) -> None:
+        """The gradients on both sides of kinks (line, kink), shared between neighbours."""
+        for index, searched in enumerate(self.lines):
+            pieces = sorted({k + side for i, k in wanted if i == index for side in (0, 1)} - searched.gradients.keys())
+            if not pieces:
+                continue
+            axes = [k for k in range(self.inputs) if k != searched.line.pivot]
+            columns = gradient_columns(self.asker, searched.line, searched.profile, pieces, axes)
+            for piece, gradient in zip(pieces, columns, strict=True):
+                slope = searched.profile.pieces[piece].slope
+                whole = np.empty((len(slope), self.inputs), dtype=object)
+                whole[:, axes] = gradient
+                whole[:, searched.line.pivot] = pivot_column(searched.line, slope, gradient, axes)
+                searched.gradients[piece] = whole
+
+    def sighting(self, line: int, kink: int) -> Sighting:
+        """The measured kink as a point and a form."""
+        searched = self.lines[line]
+        point = searched.point(searched.kinks[kink])
+        if not {kink, kink + 1} <= searched.gradients.keys():
+            return Sighting(line, kink, point, None)
+        jump = searched.gradients[kink + 1] - searched.gradients[kink]
+        return Sighting(line, kink, point, _form(jump, point))
+
+    def points(self, wanted: Sequence[tuple[int, int]]) -> tuple[fmpz_mat, list[fmpz]]:
+        """Kinks (line, kink) as numerators and common denominators."""
+        return homogeneous([self.lines[i].point(self.lines[i].kinks[k]) for i, k in wanted], self.inputs)
+
+    def all_kinks(self) -> list[tuple[int, int]]:
+        return [(i, k) for i, line in enumerate(self.lines) for k in range(len(line.kinks))]
+
+
+def homogeneous(points: Sequence[Sequence[fmpq]], columns: int) -> tuple[fmpz_mat, list[fmpz]]:
+    """Rational points as (numerators, positive denominators)."""
+    scales = [common_denominator(point) for point in points]
+    rows = [[x.p * (scale // x.q) for x in point] for point, scale in zip(points, scales, strict=True)]
+    return fmpz_mat(len(rows), columns, [x for row in rows for x in row]), scales
+
+
+def zeros_of(layers: KnownLayers, numerators: fmpz_mat, scales: Sequence[fmpz]) -> list[list[tuple[int, int]]]:
+    """Per point the neurons (layer, neuron) whose pre-activation is exactly zero there."""
+    found: list[list[tuple[int, int]]] = [[] for _ in scales]
+    for layer, z in enumerate(layers.preactivations(numerators, scales)):
+        width = z.ncols()
+        for i, x in enumerate(z.entries()):
+            if x == 0:
+                found[i // width].append((layer, i % width))
+    return found
+
+
+def _form(jump: np.ndarray, point: Sequence[fmpq]) -> RationalForm | None:
+    """Row of a rank-one jump (outputs, inputs); None when it has another rank."""
+    sizes = [max(abs(x) for x in row) for row in jump]
+    o = max(range(len(sizes)), key=lambda k: sizes[k])
+    pivot = max(range(jump.shape[1]), key=lambda k: abs(jump[o][k]))
+    if sizes[o] == 0 or any(any(row * jump[o][pivot] != jump[o] * row[pivot]) for row in jump):
+        return None
+    normal = list(jump[o])
+    return RationalForm(normal, -sum((n * x for n, x in zip(normal, point, strict=True)), fmpq(0)))
