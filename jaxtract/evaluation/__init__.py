@@ -1,0 +1,31 @@
+"""Exact evaluation of a known network at large batches: FLINT, or integers in machine numbers on a JAX device.
+
+``exact_evaluator`` chooses and tests the method; all of them take and return the same packed integers.
+"""
+
+from jaxtract.evaluation.bounds import InputFormat, IntegerNetwork, integer_network
+from jaxtract.evaluation.choose import choose_method, exact_evaluator
+from jaxtract.evaluation.digit_slices import DigitSliceEvaluator
+from jaxtract.evaluation.evaluator import ExactEvaluator, Packed, pack, pack_float64, unpack
+from jaxtract.evaluation.flint_evaluator import FlintPackedEvaluator
+from jaxtract.evaluation.residues import ResidueEvaluator
+from jaxtract.evaluation.self_test import check_int8_products, sample_words, self_test
+
+__all__ = [
+    "DigitSliceEvaluator",
+    "ExactEvaluator",
+    "FlintPackedEvaluator",
+    "InputFormat",
+    "IntegerNetwork",
+    "Packed",
+    "ResidueEvaluator",
+    "check_int8_products",
+    "choose_method",
+    "exact_evaluator",
+    "integer_network",
+    "pack",
+    "pack_float64",
+    "sample_words",
+    "self_test",
+    "unpack",
+]

@@ -1,0 +1,71 @@
+"""Checks at start-up that this processor really computes what the proofs assume."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import UInt64
+
+from jaxtract._x64 import require_x64
+from jaxtract.evaluation.bounds import InputFormat, limbs_for
+from jaxtract.evaluation.evaluator import Device, ExactEvaluator, Packed
+from jaxtract.evaluation.flint_evaluator import FlintPackedEvaluator
+from jaxtract.network.exact_network import ExactNetwork
+
+POINTS = 64
+
+
+def self_test(evaluator: ExactEvaluator, network: ExactNetwork, *, device: Device | None = None) -> None:
+    """Compare ``evaluator`` with FLINT at 64 points, extreme ones among them, and test the int8 products.
+
+    Raises:
+        ValueError: x64 is off.
+        RuntimeError: a result differs; this processor or its compiler must not be used for exact evaluation.
+    """
+    require_x64()
+    check_int8_products(max(network.widths[:-1]), device=device)
+    format = evaluator.integers.format
+    points = Packed(sample_words(POINTS, network.inputs, format), format.exponent)
+    outputs, masks = evaluator.with_masks(points)
+    reference, reference_masks = FlintPackedEvaluator(network, format).with_masks(points)
+    same_masks = all(np.array_equal(a, b) for a, b in zip(masks, reference_masks, strict=True))
+    if outputs != reference or not same_masks:
+        raise RuntimeError(
+            f"{type(evaluator).__name__} disagrees with FLINT on this device ({device or jax.devices()[0]}); "
+            "use method='flint' here and report the processor"
+        )
+
+
+def check_int8_products(fan_in: int, *, device: Device | None = None) -> None:
+    """Multiply int8 matrices of extreme entries: some old processors add pairs of products with saturation.
+
+    Raises:
+        RuntimeError: a sum of ``fan_in`` products is wrong.
+    """
+    rows = np.array([[-128], [127]], np.int8).repeat(fan_in, axis=1)
+    left, right = jax.device_put((rows.repeat(16, axis=0), rows.T.repeat(16, axis=1)), device)
+    products = jax.lax.dot_general(left, right, (((1,), (0,)), ((), ())), preferred_element_type=jnp.int32)
+    wide = rows.repeat(16, axis=0).astype(np.int64)
+    if not np.array_equal(np.asarray(products), wide @ wide.T):
+        raise RuntimeError(
+            f"int8 matrix products of fan-in {fan_in} are not exact on {device or jax.devices()[0]}; "
+            "use method='float64' or 'flint' here"
+        )
+
+
+def sample_words(
+    points: int, inputs: int, format: InputFormat, *, seed: int = 0
+) -> UInt64[np.ndarray, "points inputs limbs"]:
+    """Uniform mantissas of the format; of the first rows one is all largest, one all smallest, one zero."""
+    limbs = limbs_for(format.bits)
+    words = np.random.default_rng(seed).integers(0, 1 << 64, (points, inputs, limbs), np.uint64)
+    # Three rows show the ends of the range and zero; the shift below extends the sign.
+    sign = np.uint64(1 << (format.bits - 1) % 64)
+    words[:1] = ~np.uint64(0)
+    words[:1, :, -1] = sign - np.uint64(1)
+    words[1:3] = 0
+    words[1:2, :, -1] = sign
+    spare = 64 * limbs - format.bits
+    words[:, :, -1] = ((words[:, :, -1] << spare).view(np.int64) >> spare).view(np.uint64)
+    return words

@@ -1,0 +1,427 @@
+"""Every exact evaluator against FLINT, bit for bit: outputs and activation masks of the same packed inputs."""
+
+import itertools
+import pathlib
+import runpy
+from typing import final
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+from flint import fmpq, fmpq_mat, fmpz, fmpz_mat
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxtract import ExactNetwork
+from jaxtract.evaluation import (
+    DigitSliceEvaluator,
+    ExactEvaluator,
+    FlintPackedEvaluator,
+    InputFormat,
+    IntegerNetwork,
+    Packed,
+    ResidueEvaluator,
+    check_int8_products,
+    choose_method,
+    exact_evaluator,
+    integer_network,
+    pack,
+    pack_float64,
+    sample_words,
+    self_test,
+    unpack,
+)
+from jaxtract.evaluation.evaluator import matrix_of, words_of
+from jaxtract.network.exact_network import rational
+from precision.dyadic import DyadicMatrix, from_float64
+
+DENORMAL = 5e-324
+CHUNK = 16
+METHODS = {
+    "int8": lambda network, format: DigitSliceEvaluator(network, format, digit_type="int8", chunk=CHUNK),
+    "float64": lambda network, format: DigitSliceEvaluator(network, format, digit_type="float64", chunk=CHUNK),
+    "residues": lambda network, format: ResidueEvaluator(network, format, chunk=CHUNK),
+}
+
+
+def network_of(layers):
+    """An exact network from NumPy pairs (A, b); a row of A is a neuron."""
+    weights = [fmpq_mat(*A.shape, [rational(float(x)) for x in A.ravel()]) for A, _ in layers]
+    biases = [fmpq_mat(len(b), 1, [rational(float(x)) for x in b]) for _, b in layers]
+    return ExactNetwork(tuple(weights), tuple(biases))
+
+
+def gaussian(widths, seed, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    pairs = itertools.pairwise(widths)
+    return [
+        ((rng.standard_normal((n, k)) * np.sqrt(2 / k)).astype(dtype), (0.1 * rng.standard_normal(n)).astype(dtype))
+        for k, n in pairs
+    ]
+
+
+def with_denormals(widths, seed):
+    layers = gaussian(widths, seed)
+    for A, b in layers:
+        A[0, 0], b[-1] = -DENORMAL, 3 * DENORMAL
+    return layers
+
+
+def wide_range(widths, seed):
+    """Exponents spread over 600 bits, so that no digit of the weights is empty."""
+    rng = np.random.default_rng(seed)
+    return [(np.ldexp(A, rng.integers(-300, 300, A.shape)), b) for A, b in gaussian(widths, seed)]
+
+
+def integers_and_zeros(widths, seed):
+    """Integer weights, a dead unit, a zero row, a zero column and a huge weight."""
+    rng = np.random.default_rng(seed)
+    layers = [(rng.integers(-3, 4, A.shape).astype(float), np.round(b)) for A, b in gaussian(widths, seed)]
+    for A, b in layers[:-1]:
+        A[0], b[0] = 0, -1
+    layers[0][0][:, 0] = 0
+    layers[-1][0][0, -1] = 2.0**900
+    return layers
+
+
+def all_zero(widths, seed):
+    return [(np.zeros_like(A), np.zeros_like(b)) for A, b in gaussian(widths, seed)]
+
+
+CASES = {
+    "linear": (gaussian, (5, 3), 64),
+    "one": (gaussian, (12, 9, 2), 64),
+    "two": (gaussian, (9, 8, 7, 1), 256),
+    "three": (gaussian, (1, 6, 1, 4, 3), 100),
+    "four": (gaussian, (6, 6, 6, 6, 6, 2), 512),
+    "eight": (gaussian, (7, 6, 5, 6, 5, 6, 5, 6, 5, 2), 64),
+    "2048 bits": (gaussian, (4, 5, 3, 1), 2048),
+    "wide": (gaussian, (300, 17, 2), 127),
+    "denormal": (with_denormals, (5, 4, 3, 1), 65),
+    "range": (wide_range, (5, 4, 2), 64),
+    "integers": (integers_and_zeros, (5, 4, 3, 2), 64),
+    "zero": (all_zero, (3, 2, 1), 64),
+}
+
+
+def sign_extremes(network, format):
+    """Points that drive every unit of the first layer to its bounds: inputs extreme, with the weights' signs."""
+    low, high = -(1 << (format.bits - 1)), (1 << (format.bits - 1)) - 1
+    rows = [[high if x > 0 else low for x in row] for row in network.weights[0].tolist()]
+    flipped = [[low if x == high else high for x in row] for row in rows]
+    entries = [x for row in rows + flipped for x in row]
+    return words_of(fmpz_mat(2 * len(rows), network.inputs, entries), format.bits)
+
+
+def assert_same(evaluator, reference, words):
+    points = Packed(words, reference.integers.format.exponent)
+    outputs, masks = evaluator.with_masks(points)
+    expected, expected_masks = reference.with_masks(points)
+    assert outputs == expected
+    assert len(masks) == len(expected_masks)
+    for mask, expected_mask in zip(masks, expected_masks, strict=True):
+        assert np.array_equal(mask, expected_mask)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_flint_is_the_network_itself(case):
+    family, widths, prec = CASES[case]
+    network, format = network_of(family(widths, 1)), InputFormat(prec, prec + 2)
+    points = Packed(sample_words(5, widths[0], format), prec)
+    values = unpack(FlintPackedEvaluator(network, format)(points)).rows()
+    assert values == [network(point) for point in unpack(points).rows()]
+
+
+SLOW = ("three", "four")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("case", [pytest.param(x, marks=pytest.mark.slow) if x in SLOW else x for x in CASES])
+def test_equals_flint(case, method):
+    """Uniform and extreme inputs; 35 points end in the middle of the third chunk."""
+    family, widths, prec = CASES[case]
+    network, format = network_of(family(widths, 0)), InputFormat(prec, prec + 2)
+    reference = FlintPackedEvaluator(network, format)
+    words = np.concatenate([sample_words(35, widths[0], format), sign_extremes(network, format)])
+    assert_same(METHODS[method](network, format), reference, words)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_float32_weights(method):
+    network, format = network_of(gaussian((8, 6, 2), 3, np.float32)), InputFormat(149, 192)
+    words = np.concatenate([sample_words(20, 8, format), sign_extremes(network, format)])
+    assert_same(METHODS[method](network, format), FlintPackedEvaluator(network, format), words)
+
+
+def kinks(reference, seed):
+    """Pairs of grid points 2^-P apart with a kink between them, some for every hidden layer."""
+    rng = np.random.default_rng(seed)
+    format, inputs = reference.integers.format, reference.integers.widths[0]
+    reach, found = 1 << (format.bits - 1), []
+    for layer in range(len(reference.integers.widths) - 2):
+        wanted = len(found) + 4
+        while len(found) < wanted:
+            base = matrix_of(sample_words(8, inputs, format, seed=int(rng.integers(1 << 30)))).tolist()[7]
+            axis = int(rng.integers(inputs))
+
+            def mask(x, base=base, axis=axis, layer=layer):
+                row = [*base[:axis], x, *base[axis + 1 :]]
+                return row, reference.evaluate_matrix(fmpz_mat(1, inputs, row))[1][layer][0]
+
+            low, high = -reach, reach - 1
+            changes = np.flatnonzero(mask(low)[1] != mask(high)[1])
+            if len(changes):
+                found.append(_bisect(mask, low, high, changes[0]))
+    return words_of(fmpz_mat(2 * len(found), inputs, [x for pair in found for row in pair for x in row]), format.bits)
+
+
+def _bisect(mask, low, high, unit):
+    left = mask(low)[1][unit]
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if mask(middle)[1][unit] == left else (low, middle)
+    return mask(low)[0], mask(high)[0]
+
+
+@pytest.mark.parametrize("case", ["one", "two", "eight", pytest.param("2048 bits", marks=pytest.mark.slow)])
+def test_within_a_grid_step_of_kinks_of_every_layer(case):
+    family, widths, prec = CASES[case]
+    network, format = network_of(family(widths, 0)), InputFormat(prec, prec + 2)
+    reference = FlintPackedEvaluator(network, format)
+    words = kinks(reference, seed=3)
+    for method in METHODS.values():
+        assert_same(method(network, format), reference, words)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_exactly_on_a_kink_a_unit_is_not_positive(method):
+    """Unit j of the first layer is x_0 - x_1, zero at equal inputs; of the second layer, its constant multiple."""
+    layers = [(np.array([[1.0, -1.0], [1.0, 1.0]]), np.zeros(2)), (np.array([[1.0, 0.0]]), np.zeros(1))]
+    network, format = network_of([*layers, (np.ones((1, 1)), np.zeros(1))]), InputFormat(64, 66)
+    words = sample_words(9, 2, format)
+    words[:5, 1] = words[:5, 0]
+    _, masks = METHODS[method](network, format).with_masks(Packed(words, 64))
+    assert not masks[0][:5, 0].any() and not masks[1][:5].any()
+    assert_same(METHODS[method](network, format), FlintPackedEvaluator(network, format), words)
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=True)
+
+
+@settings(max_examples=4, deadline=None)
+@given(st.lists(finite, min_size=17, max_size=17), st.sampled_from([64, 129, 512]), st.integers(0, 2**31))
+def test_any_finite_weights(parameters, prec, seed):
+    """Any doubles as weights of a 2-3-2 network; every example compiles anew, which bounds their number."""
+    values = np.array(parameters)
+    layers = [(values[:6].reshape(3, 2), values[6:9]), (values[9:15].reshape(2, 3), values[15:])]
+    network, format = network_of(layers), InputFormat(prec, prec + 2)
+    reference = FlintPackedEvaluator(network, format)
+    words = np.concatenate([sample_words(12, 2, format, seed=seed), sign_extremes(network, format)])
+    for method in ("float64", "residues"):
+        assert_same(METHODS[method](network, format), reference, words)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """One network with evaluators compiled once."""
+    network, format = network_of(gaussian((3, 5, 4, 2), 11)), InputFormat(64, 100)
+    reference = FlintPackedEvaluator(network, format)
+    return network, reference, [method(network, format) for method in METHODS.values()]
+
+
+integers_100 = st.one_of(
+    st.integers(-(2**99), 2**99 - 1),
+    st.sampled_from([0, -1, 1, 2**99 - 1, -(2**99), 2**63, -(2**63), 2**64, 127 << 64, 128, -128, -129]),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(entries=st.lists(integers_100, min_size=9, max_size=9))
+def test_any_inputs(small, entries):
+    _, reference, evaluators = small
+    words = words_of(fmpz_mat(3, 3, entries), 100)
+    for evaluator in evaluators:
+        assert_same(evaluator, reference, words)
+
+
+@settings(deadline=None)
+@given(entries=st.lists(st.integers(-(2**191), 2**191 - 1), min_size=4, max_size=4))
+def test_packing_is_reversible(entries):
+    matrix = DyadicMatrix(fmpz_mat(2, 2, entries), 70)
+    packed = pack(matrix, exponent=70, bits=192)
+    assert unpack(packed) == matrix
+    expected = b"".join(x.to_bytes(24, "little", signed=True) for x in entries)
+    assert packed.mantissa_bytes.tobytes() == expected
+
+
+@settings(deadline=None)
+@given(values=st.lists(finite, min_size=3, max_size=3))
+def test_packing_float64_in_bulk(values):
+    row = np.array([values])
+    packed = pack_float64(row, exponent=1074, bits=2099)
+    assert packed == pack(from_float64(row), exponent=1074, bits=2099)
+
+
+@pytest.mark.parametrize("value, bits", [(-1.0, 65), (1.0, 66), (-2.0, 66), (0.0, 1), (-(2.0**-64), 1), (2.0**-64, 2)])
+def test_packing_float64_at_the_limit(value, bits):
+    values = np.array([[value]])
+    assert unpack(pack_float64(values, exponent=64, bits=bits)).rows() == [[fmpq(*value.as_integer_ratio())]]
+    if value and bits > 1:
+        with pytest.raises(ValueError, match="do not fit"):
+            pack_float64(values, exponent=64, bits=bits - 1)
+
+
+def test_packing_refuses():
+    with pytest.raises(ValueError, match="finer than the grid"):
+        pack_float64(np.array([[0.375]]), exponent=2, bits=8)
+    with pytest.raises(ValueError, match="finite"):
+        pack_float64(np.array([[np.inf]]), exponent=2, bits=8)
+    with pytest.raises(ValueError, match="does not fit in 64 bits"):
+        pack(DyadicMatrix(fmpz_mat(1, 1, [fmpz(1) << 63]), 0), exponent=0, bits=64)
+    with pytest.raises(ValueError, match="uint64 array"):
+        Packed(np.zeros((2, 3), np.uint64), 64)
+
+
+@pytest.mark.parametrize("build", [FlintPackedEvaluator, *METHODS.values()])
+def test_construction_refuses(build):
+    third = ExactNetwork((fmpq_mat(1, 1, [fmpq(1, 3)]),), (fmpq_mat(1, 1, [0]),))
+    with pytest.raises(ValueError, match="denominator 3, which is no power of two"):
+        build(third, InputFormat(64, 66))
+    empty = ExactNetwork((fmpq_mat(0, 2), fmpq_mat(1, 0)), (fmpq_mat(0, 1), fmpq_mat(1, 1)))
+    with pytest.raises(ValueError, match="layers without units"):
+        build(empty, InputFormat(64, 66))
+    with pytest.raises(ValueError, match="bits is 0"):
+        InputFormat(64, 0)
+    with pytest.raises(ValueError, match="exponent is -1"):
+        InputFormat(-1, 3)
+
+
+def test_inputs_are_checked(small):
+    _, _, evaluators = small
+    words = sample_words(3, 3, InputFormat(64, 100))
+    with pytest.raises(ValueError, match="shape"):
+        evaluators[0](Packed(words[:, :2], 64))
+    with pytest.raises(ValueError, match="grid 2\\^-63"):
+        evaluators[0](Packed(words, 63))
+    words[1, 1, 1] = 1 << 36
+    with pytest.raises(ValueError, match="beyond the 100 bits"):
+        evaluators[0](Packed(words, 64))
+
+
+def test_no_points(small):
+    _, reference, evaluators = small
+    none = Packed(np.empty((0, 3, 2), np.uint64), 64)
+    assert all(evaluator(none) == reference(none) for evaluator in evaluators)
+
+
+def test_int8_refuses_a_fan_in_that_overflows_and_the_choice_knows():
+    inputs = 1 << 17
+    network = ExactNetwork((fmpq_mat(1, inputs),), (fmpq_mat(1, 1),))
+    with pytest.raises(ValueError, match="fan-in 131072"):
+        METHODS["int8"](network, InputFormat(64, 66))
+    assert choose_method(integer_network(network, InputFormat(64, 66)), batch=64, platform="gpu") != "int8"
+
+
+def test_unknown_names_are_refused(small):
+    network, reference, _ = small
+    with pytest.raises(ValueError, match="method is 'fast'"):
+        exact_evaluator(network, reference.integers.format, method="fast")
+    with pytest.raises(ValueError, match="batch is 0"):
+        exact_evaluator(network, reference.integers.format, batch=0)
+    with pytest.raises(ValueError, match="digit_type is 'int4'"):
+        DigitSliceEvaluator(network, reference.integers.format, digit_type="int4")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_x64_is_required(small, method):
+    network, reference, _ = small
+    jax.config.update("jax_enable_x64", False)
+    try:
+        with pytest.raises(ValueError, match="jax_enable_x64"):
+            METHODS[method](network, reference.integers.format)
+    finally:
+        jax.config.update("jax_enable_x64", True)
+
+
+@pytest.mark.parametrize("fan_in", [1, 784, 5000])
+def test_int8_products_are_exact_here(fan_in):
+    check_int8_products(fan_in)
+
+
+@final
+class OneOff(ExactEvaluator):
+    """The reference, wrong by one unit in the last place at one of 64 points."""
+
+    integers: IntegerNetwork = eqx.field(static=True)
+    chunk: int = eqx.field(static=True)
+    reference: FlintPackedEvaluator
+
+    def evaluate_chunk(self, words):
+        outputs, masks = self.reference.evaluate_chunk(words)
+        outputs = outputs.copy()
+        outputs[-1, 0, 0] ^= np.uint64(1)
+        return outputs, masks
+
+
+def test_the_self_test_finds_one_wrong_bit(small):
+    network, reference, evaluators = small
+    for evaluator in evaluators:
+        self_test(evaluator, network)
+    with pytest.raises(RuntimeError, match="OneOff disagrees with FLINT"):
+        self_test(OneOff(reference.integers, 64, reference), network)
+
+
+def test_the_choice():
+    def chosen(widths, batch, **options):
+        return choose_method(
+            integer_network(network_of(gaussian(widths, 0)), InputFormat(256, 258)), batch=batch, **options
+        )
+
+    assert chosen((80, 40, 20, 1), 1) == "flint"
+    assert chosen((80, 40, 20, 1), 1024) == "float64"
+    assert chosen((80, 40, 20, 1), 1024, platform="gpu") == "int8"
+    # Weights whose digits fill 600 bits make slices expensive.
+    spread = integer_network(network_of(wide_range((80, 40, 1), 0)), InputFormat(256, 258))
+    assert choose_method(spread, batch=1024) == "residues"
+
+
+@pytest.mark.parametrize("method", ["auto", "flint", *METHODS])
+def test_the_built_evaluator_is_the_one_asked_for(small, method):
+    network, reference, _ = small
+    format = reference.integers.format
+    evaluator = exact_evaluator(network, format, batch=8, method=method)
+    if method in ("auto", "flint"):
+        assert isinstance(evaluator, FlintPackedEvaluator)
+    else:
+        assert type(evaluator) is type(METHODS[method](network, format))
+        assert evaluator.chunk == 8
+    assert_same(evaluator, reference, sample_words(20, 3, format, seed=9))
+
+
+def test_memory_is_bounded_by_chunks():
+    """The chunk shrinks as precision grows: the arrays of one chunk stay near 8 MiB."""
+    network = network_of(gaussian((64, 64, 1), 0))
+    chunks = [DigitSliceEvaluator(network, InputFormat(p, p + 2), digit_type="int8").chunk for p in (64, 2048)]
+    assert chunks[0] == 256 and chunks[1] == 8 * (chunks[1] // 8) < 256
+
+
+def test_the_experiment_runs_small(capsys):
+    path = pathlib.Path(__file__).parents[1] / "experiments" / "exact_evaluation.py"
+    runpy.run_path(str(path))["main"](["--small"])
+    assert "80-40-20-1" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prec", [64, 256, 1024, 2048])
+@pytest.mark.parametrize("seed", range(3))
+def test_random_networks_equal_flint(prec, seed):
+    rng = np.random.default_rng([prec, seed])
+    for depth in range(1, 9):
+        widths = [int(n) for n in rng.integers(1, 24, depth + 2)]
+        family = [gaussian, with_denormals, wide_range, integers_and_zeros][int(rng.integers(4))]
+        network, format = network_of(family(widths, seed)), InputFormat(prec, prec + int(rng.integers(1, 40)))
+        reference = FlintPackedEvaluator(network, format)
+        words = np.concatenate([sample_words(40, widths[0], format), sign_extremes(network, format)])
+        for method in METHODS.values():
+            assert_same(method(network, format), reference, words)
