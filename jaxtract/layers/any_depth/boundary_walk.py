@@ -36,8 +36,8 @@ BEYOND_BITS = 160
 BESIDE_BITS = 80
 """... and asks 2^-BESIDE_BITS and twice that away from the neuron's own boundary, on both sides."""
 
-MOST_LOST = 4
-"""Crossings that may show nothing, beyond one for every three that do, before a neuron is given up."""
+FEWEST_LOST = 2
+"""A neuron is given up when this many crossings showed nothing, and more than half as many as showed something."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +142,14 @@ class BoundaryWalk:
 
     def run(self, most_steps: int) -> Probe:
         """Walk until every weight is known, or nothing new comes. Yields transversals to be asked."""
-        while not self.inconsistent and self._open_targets() and self.steps < most_steps and not self.given_up:
+        most_crossings = 16 + 2 * self.system.width
+        while (
+            not self.inconsistent
+            and not self.given_up
+            and self._open_targets()
+            and self.steps < most_steps
+            and self.crossings < most_crossings
+        ):
             self.steps += 1
             plan = self._plan()
             if plan is None:
@@ -158,7 +165,7 @@ class BoundaryWalk:
 
     @property
     def given_up(self) -> bool:
-        return self.lost > MOST_LOST + self.crossings / 3
+        return self.lost >= FEWEST_LOST and 2 * self.lost > self.crossings
 
     def _open_targets(self) -> list[int]:
         return [i for i in self.system.unknown if i not in self._failed]

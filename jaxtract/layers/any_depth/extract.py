@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from flint import fmpq, fmpq_mat
 
-from jaxtract.geometry.known_layers import KnownLayers, Pattern
+from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk
 from jaxtract.layers.any_depth.complete_rows import (
     complete_by_kinks,
@@ -24,12 +24,12 @@ from jaxtract.layers.any_depth.complete_rows import (
     walks_from,
 )
 from jaxtract.layers.any_depth.first_layer import measure_line, straight
-from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, stacked
+from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, stacked, without_unread
 from jaxtract.layers.any_depth.input_slice import InputSlice, SliceAsker
 from jaxtract.layers.any_depth.layer_rows import row_of, run_walks
-from jaxtract.layers.any_depth.layer_signs import signs_by_gradients, signs_by_rows
+from jaxtract.layers.any_depth.layer_signs import Region, Span, determinable, signs_by_gradients, signs_by_rows, span_of
 from jaxtract.layers.any_depth.output_layer import OutputLayer, fit_output
-from jaxtract.layers.any_depth.pool import Pool, Sighting, homogeneous
+from jaxtract.layers.any_depth.pool import Pool, SearchedLine, Sighting, homogeneous
 from jaxtract.layers.any_depth.predicted import visible_places
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
@@ -49,6 +49,12 @@ Kink = tuple[int, int]
 """(line, kink on it)"""
 
 MOST_DEPTH = 64
+FIRST_WALKS = 3
+PATIENCE = 3
+"""How many times lines are added to find what a layer lacks before the next layer is begun without it."""
+
+LEAST_SEEN = 0.35
+"""Share of its predicted places where a row must be seen: what is behind it is not always on."""
 COUNTEREXAMPLE_BITS = 40
 
 
@@ -103,6 +109,9 @@ class _AnyDepth:
         self.tried: set[tuple[Kink, int, int]] = set()
         self.versions = [0] * (MOST_DEPTH + 2)
         self.missing: list[str] = []
+        self.done: set[Kink] = set()
+        self.patience = PATIENCE
+        self.bordered: set[tuple[int, int, int]] = set()
 
     def run(self, keep: Callable[[Extraction], None] | None) -> Extraction:
         begun = time.perf_counter()
@@ -147,6 +156,8 @@ class _AnyDepth:
                     counterexamples = self._verify()
                     if self.verified.agrees:
                         return Outcome.COMPLETE
+            self.patience -= 1
+            self.done.clear()
             self._add_lines(self._next_lines(counterexamples))
         return Outcome.COUNTEREXAMPLES_LEFT
 
@@ -163,13 +174,14 @@ class _AnyDepth:
             self.pool.search(lines, self.settings)
 
     def _explain(self) -> None:
-        """Find rows for unexplained kinks, from the first layer to a new last one, until none comes any more."""
-        while True:
-            unexplained = self._unexplained()
-            if not unexplained:
+        """Find rows for unexplained kinks until none comes any more."""
+        while unexplained := self._unexplained():
+            measured = self._worth_measuring(unexplained)
+            if not measured:
                 return
-            if not any(self._try_level(level, unexplained) for level in range(1, len(self.layers) + 2)):
-                return
+            self.progress.phase("measure")
+            self.pool.measure(measured)
+            self._try(measured)
 
     def _unexplained(self) -> list[Kink]:
         kinks = self.pool.all_kinks()
@@ -182,29 +194,96 @@ class _AnyDepth:
                 explained[place] = explained[place] or any(x == 0 for x in row)
         return [kink for kink, known in zip(kinks, explained, strict=True) if not known]
 
-    def _try_level(self, level: int, unexplained: Sequence[Kink]) -> bool:
-        """Look for neurons of one layer among unexplained kinks; True when the layer grew."""
-        version = self.versions[level - 1]
-        fresh = [kink for kink in unexplained if (kink, level, version) not in self.tried]
-        if not fresh:
-            return False
-        chosen = self._worth_measuring(fresh)
-        self.tried.update((kink, level, version) for kink in chosen)
-        self.progress.phase("measure")
-        self.pool.measure(chosen)
-        sightings = [s for s in (self.pool.sighting(*kink) for kink in chosen) if s.form is not None]
+    def _try(self, kinks: Sequence[Kink]) -> None:
+        """One wave of walks for kinks that are measured, each at the layer it most likely belongs to."""
+        levels: dict[int, list[Kink]] = {}
+        for kink, level in zip(kinks, self._next_levels(kinks), strict=True):
+            if level is None:
+                self.done.add(kink)
+            else:
+                levels.setdefault(level, []).append(kink)
+        if not levels:
+            return
+        level = min(levels)
+        chosen = self._wave(level, levels[level])
+        self.tried.update((kink, level, self.versions[level - 1]) for kink in chosen)
+        sightings = [self.pool.sighting(*kink) for kink in chosen]
         rows = self._straight_rows(sightings) if level == 1 else self._walked_rows(level, sightings)
-        if self._insert(level, rows):
-            return True
-        return self._try_level(level, unexplained)
+        self._insert(level, rows)
+
+    def _next_levels(self, kinks: Sequence[Kink]) -> list[int | None]:
+        """The layer at which to try every kink next.
+
+        A neuron's normal is a combination of the gradients of the neurons that are on in the layer before. Where that
+        says anything, the last layer that passes is the likely one; then come the layers that could not be
+        told, then a new one.
+        """
+        depth = len(self.layers)
+        passing: list[list[int]] = [[] for _ in kinks]
+        unknown: list[list[int]] = [[] for _ in kinks]
+        for level in range(depth, 1, -1):
+            for i, span in enumerate(self._spans(level, kinks)):
+                if span is Span.INSIDE:
+                    passing[i].append(level)
+                elif span is Span.EVERYTHING:
+                    unknown[i].append(level)
+        new = depth + 1 if depth and not self._incomplete() else None
+        found = []
+        for kink, sure, open_ in zip(kinks, passing, unknown, strict=True):
+            if self.pool.sighting(*kink).form is None:
+                found.append(None)
+                continue
+            order = [1, *sure[:1], *sorted(open_), *([new] if new is not None else []), *sure[1:]]
+            fresh = [level for level in order if (kink, level, self.versions[level - 1]) not in self.tried]
+            found.append(fresh[0] if fresh else None)
+        return found
+
+    def _spans(self, level: int, kinks: Sequence[Kink]) -> list[Span]:
+        """Can the neurons of layer level - 1 that are on explain the normals?"""
+        signs = np.array(self._signs_behind(level))
+        layers = stacked(self.slice.rank, self.layers[: level - 1])
+        missing = np.array([bool(row.missing) for row in self.layers[level - 2].rows])
+        found = []
+        for kink, pattern in zip(kinks, layers.pattern(*self.pool.points(kinks)), strict=True):
+            form = self.pool.sighting(*kink).form
+            on = np.where(signs == 0, True, pattern[-1] == (signs > 0))
+            if form is None:
+                found.append(Span.OUTSIDE)
+            else:
+                found.append(Span.EVERYTHING if (on & missing).any() else span_of(layers, pattern, on, form.normal))
+        return found
+
+    def _incomplete(self) -> bool:
+        """Whether some gradient of f shows that the last layer lacks a neuron (or that f reads an earlier one)."""
+        if self.patience <= 0:
+            return False
+        layers = stacked(self.slice.rank, self.layers)
+        _, unexplained = signs_by_gradients(layers, self._regions(layers))
+        return unexplained > 0
 
     def _worth_measuring(self, kinks: Sequence[Kink]) -> list[Kink]:
         """Kinks that are measured already; else those of one line."""
-        measured = [(i, k) for i, k in kinks if {k, k + 1} <= self.pool.lines[i].gradients.keys()]
-        if measured:
+        fresh = [kink for kink in kinks if kink not in self.done]
+        measured = [(i, k) for i, k in fresh if {k, k + 1} <= self.pool.lines[i].gradients.keys()]
+        if measured or not fresh:
             return measured
-        line = kinks[0][0]
-        return [(i, k) for i, k in kinks if i == line]
+        line = fresh[0][0]
+        return [(i, k) for i, k in fresh if i == line]
+
+    def _wave(self, level: int, kinks: list[Kink]) -> list[Kink]:
+        """How many to try together: the rows that the first ones give explain many of the others.
+
+        Once the first few walks have shown the signs of the layer before, every other walk is shorter.
+        """
+        if level == 1:
+            return kinks
+        if not all(self._signs_behind(level)):
+            size = FIRST_WALKS + 2 * self.layers[level - 2].signs.count(0) // self.slice.rank
+        else:
+            size = max(8, len(kinks) // 2)
+        if len(kinks) <= size:
+            return kinks
+        return [kinks[i] for i in sorted(self.rng.permutation(len(kinks))[:size].tolist())]
 
     def _insert(self, level: int, rows: Sequence[Row]) -> bool:
         """Add rows to a layer; layers behind it are dropped, because they were read without these neurons."""
@@ -221,6 +300,8 @@ class _AnyDepth:
         self.layers[-1] = FoundLayer(merged, [*layer.signs, *([0] * (len(merged) - before))])
         for later in range(level, len(self.versions)):
             self.versions[later] += 1
+        self.done.clear()
+        self.patience = PATIENCE
         self.progress.neurons(sum(len(found.rows) for found in self.layers), None)
         if level > 1:
             self._complete(level)
@@ -230,8 +311,25 @@ class _AnyDepth:
 
     def _straight_rows(self, sightings: Sequence[Sighting]) -> list[Row]:
         forms = [s.form for s in sightings if s.form is not None]
-        known = straight(self.pool.asker, forms, self.rng)
+        places = 1 if not self.layers else 4
+        known = straight(self.pool.asker, forms, self._met_again(sightings), self.rng, most_places=places)
         return merge_rows([Row(list(f.normal), f.offset) for f, flat in zip(forms, known, strict=True) if flat])
+
+    def _met_again(self, sightings: Sequence[Sighting]) -> list[list[np.ndarray]]:
+        """For every hyperplane the kinks of the pool that lie on it exactly: sides of all hyperplanes there."""
+        rows = [Row(list(s.form.normal), s.form.offset) for s in sightings if s.form is not None]
+        if not rows:
+            return []
+        hyperplanes = stacked(self.slice.rank, [FoundLayer(rows, [0] * len(rows))])
+        (heights,) = hyperplanes.preactivations(*self.pool.points(self.pool.all_kinks()))
+        found: list[list[np.ndarray]] = [[] for _ in rows]
+        for z in heights.tolist():
+            zero = [i for i, x in enumerate(z) if x == 0]
+            if zero:
+                side = np.array([x > 0 for x in z])
+                for i in zero:
+                    found[i].append(side)
+        return found
 
     def _walked_rows(self, level: int, sightings: Sequence[Sighting]) -> list[Row]:
         """Rows of layer ``level`` from walks over the layers before it; fixes the signs of the last of these."""
@@ -248,22 +346,61 @@ class _AnyDepth:
 
     def _signs_behind(self, level: int) -> list[int]:
         """Signs of layer level - 1 as far as gradients of f show them; the layer is oriented by them."""
-        layer = self.layers[level - 2]
-        if not all(layer.signs):
-            layers = stacked(self.slice.rank, self.layers[: level - 1])
-            found, _ = signs_by_gradients(layers, self._regions(layers))
-            layer.signs = [old or new for old, new in zip(layer.signs, found, strict=True)]
-            self.layers[level - 2] = layer = layer.oriented()
-        return layer.signs
+        if not all(self.layers[level - 2].signs):
+            self._learn_signs(level)
+            if not all(self.layers[level - 2].signs) and self._measure_borders(level):
+                self._learn_signs(level)
+        return self.layers[level - 2].signs
 
-    def _regions(self, layers: KnownLayers) -> list[tuple[Pattern, np.ndarray]]:
-        places, gradients = [], []
+    def _learn_signs(self, level: int) -> None:
+        layer = self.layers[level - 2]
+        layers = stacked(self.slice.rank, self.layers[: level - 1])
+        found, _ = signs_by_gradients(layers, self._regions(layers))
+        layer.signs = [old or new for old, new in zip(layer.signs, found, strict=True)]
+        self.layers[level - 2] = layer.oriented()
+
+    def _regions(self, layers: KnownLayers) -> list[Region]:
+        places, gradients, borders = [], [], []
         for line in self.pool.lines:
+            zeros = self._zeros_on(line, layers)
             for piece, gradient in sorted(line.gradients.items()):
                 places.append(line.point(line.middle(piece)))
                 gradients.append(gradient)
+                borders.append(frozenset(zeros.get(piece - 1, ())) | frozenset(zeros.get(piece, ())))
         patterns = layers.pattern(*homogeneous(places, self.slice.rank))
-        return list(zip(patterns, gradients, strict=True))
+        return [Region(*region) for region in zip(patterns, gradients, borders, strict=True)]
+
+    def _zeros_on(self, line: SearchedLine, layers: KnownLayers) -> dict[int, list[int]]:
+        """For every kink of a line the neurons of the last layer that are zero there."""
+        if not line.kinks:
+            return {}
+        points = homogeneous([line.point(t) for t in line.kinks], self.slice.rank)
+        heights = layers.preactivations(*points)[-1].tolist()
+        return {k: [i for i, x in enumerate(z) if x == 0] for k, z in enumerate(heights)}
+
+    def _measure_borders(self, level: int) -> bool:
+        """Measure the gradient beside one kink of every neuron whose sign is open, where that would tell it."""
+        state = (level, self.versions[level], len(self.pool.lines))
+        if state in self.bordered:
+            return False
+        self.bordered.add(state)
+        layers = stacked(self.slice.rank, self.layers[: level - 1])
+        wanted = {i for i, sign in enumerate(self.layers[level - 2].signs) if not sign}
+        pieces: list[tuple[int, int]] = []
+        for index, line in enumerate(self.pool.lines):
+            if not line.dyadic or not wanted:
+                continue
+            for kink, zeros in self._zeros_on(line, layers).items():
+                here = wanted & set(zeros)
+                if not here:
+                    continue
+                pattern = layers.pattern(*homogeneous([line.point(line.middle(kink))], self.slice.rank))[0]
+                told = here & set(determinable(layers.forms(layers.depth - 1, pattern)[0]))
+                if told:
+                    pieces.append((index, kink))
+                    wanted -= told
+        self.pool.measure_pieces(pieces)
+        return bool(pieces)
 
     def _signs_from(self, level: int, walks: Sequence[BoundaryWalk]) -> None:
         good = [walk for walk in walks if walk.crossings and not walk.given_up and not walk.inconsistent]
@@ -280,18 +417,14 @@ class _AnyDepth:
         if not rows:
             return []
         candidate = stacked(self.slice.rank, [*self.layers[: level - 1], FoundLayer(list(rows), [0] * len(rows))])
-        kinks = self._unexplained()
-        heights = candidate.preactivations(*self.pool.points(kinks))[-1].tolist() if kinks else []
-        lines: list[set[int]] = [set() for _ in rows]
-        for (line, _), z in zip(kinks, heights, strict=True):
-            for i, x in enumerate(z):
-                if x == 0:
-                    lines[i].add(line)
-        seen = [len(found) >= 2 for found in lines]
-        doubtful = [i for i, known in enumerate(seen) if not known]
-        for i, hits in zip(doubtful, visible_places(self.pool.asker, candidate, doubtful, self.rng), strict=True):
-            seen[i] = hits >= 2
-        return [row for row, known in zip(rows, seen, strict=True) if known]
+        seen, unseen = self.pool.crossings(candidate)
+        doubtful = [i for i in range(len(rows)) if seen[i] < 3 or seen[i] < unseen[i]]
+        for i, (hits, asked) in zip(
+            doubtful, visible_places(self.pool.asker, candidate, doubtful, self.rng), strict=True
+        ):
+            # The sighting that the row comes from proves nothing.
+            seen[i], unseen[i] = seen[i] - 1 + hits, unseen[i] + asked - hits
+        return [row for row, s, u in zip(rows, seen, unseen, strict=True) if s >= 2 and s >= LEAST_SEEN * (s + u)]
 
     def _complete(self, level: int) -> None:
         """Open weights of a layer's rows: from the pool, then from new walks all over the boundaries."""
@@ -325,7 +458,8 @@ class _AnyDepth:
 
     def _fit_output(self) -> OutputLayer | None:
         self.progress.phase("output")
-        return fit_output(self.pool.asker, stacked(self.slice.rank, self.layers), self.rng)
+        layers = stacked(self.slice.rank, self.layers)
+        return fit_output(self.pool.asker, layers, self.pool.known_values(), self.rng)
 
     def _verify(self) -> list[list[fmpq]]:
         """Compare with the black box; counterexamples come back as points on the slice."""
@@ -351,7 +485,7 @@ class _AnyDepth:
         if self.output is None:
             return None
         last = FoundLayer(self.layers[-1].rows, self.output.signs).oriented()
-        layers = [*self.layers[:-1], last]
+        layers, gamma = without_unread([*self.layers[:-1], last], self.output.gamma)
         weights, biases = [], []
         for i, layer in enumerate(layers):
             rows = np.array([[w if w is not None else fmpq(0) for w in row.weights] for row in layer.rows], dtype=object)
@@ -359,7 +493,7 @@ class _AnyDepth:
             whole = np.array([[fmpq(x) for x in row] for row in known.weights[0].tolist()], dtype=object)
             weights.append(rational_matrix(self.slice.full_rows(whole) if i == 0 else whole))
             biases.append(fmpq_mat(len(known.biases[0]), 1, [fmpq(b) for b in known.biases[0]]))
-        weights.append(rational_matrix(self.output.gamma))
+        weights.append(rational_matrix(gamma))
         biases.append(fmpq_mat(len(self.output.constant), 1, list(self.output.constant)))
         return ExactNetwork(tuple(weights), tuple(biases))
 

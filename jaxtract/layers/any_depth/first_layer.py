@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from flint import nmod_mat
+from flint import fmpz, nmod_mat
 
 from jaxtract.geometry.grid import GridVector, floats_to_grid, grid_matrix
 from jaxtract.layers.any_depth.boundary_walk import RationalForm
@@ -23,7 +23,7 @@ SPARE_COLUMNS = 4
 """Measured columns beyond the rank, as the sign that the rank is all there is."""
 
 BESIDE_BITS = 80
-FIRST_PLACES, MORE_PLACES = 3, 6
+_STEPS = (fmpz(-1), fmpz(0), fmpz(1))
 PLACE_SCALES = (1.0, 3.0, 0.3, 10.0, 1.0, 3.0)
 
 
@@ -121,37 +121,55 @@ def _pivots(matrix: nmod_mat) -> list[int]:
     return found
 
 
-def straight(asker: Asker, forms: Sequence[RationalForm], rng: np.random.Generator) -> list[bool]:
+def straight(
+    asker: Asker,
+    forms: Sequence[RationalForm],
+    free: Sequence[Sequence[np.ndarray]],
+    rng: np.random.Generator,
+    *,
+    most_places: int = 2,
+) -> list[bool]:
     """Which hyperplanes are boundaries everywhere: those of the first layer.
 
-    Each is asked at random places on it, three queries a place: a deeper neuron's boundary is flat in one region
-    only. A place can miss a true one (nothing that it feeds may be on there); more places are then asked.
-    Queries count as ``measure``.
+    A deeper neuron's boundary is flat in one region only; one of the first layer is met again at other places on its
+    hyperplane, on other sides of the others. Where other lines did not meet it, random places are asked, three queries
+    each, until it was seen in two regions or was missed ``most_places`` times (a miss is no proof: nothing that the
+    neuron feeds may be on there). Queries count as ``measure``.
+
+    Args:
+        asker: the black box on the slice.
+        forms: one per candidate.
+        free: per candidate, on which side of every hyperplane (booleans) the places lie where lines met it, its own
+            included.
+        rng: chooses places.
+        most_places: misses after which a candidate is left.
     """
     if not forms:
         return []
     normals = np.stack([form.normal64() for form in forms])
-    hits, asked, patterns = _seen(asker, forms, normals, range(len(forms)), FIRST_PLACES, rng)
-    again = [i for i in range(len(forms)) if hits[i].sum() < FIRST_PLACES]
-    if again:
-        more, _, others = _seen(asker, forms, normals, again, MORE_PLACES, rng)
-        for i, extra, sides in zip(again, more, others, strict=True):
-            hits[i] = np.concatenate([hits[i], extra])
-            patterns[i] = np.concatenate([patterns[i], sides])
-    return _bends_nowhere(hits, patterns)
+    hits = [list(places) for places in free]
+    misses = [0] * len(forms)
+    while True:
+        sure = np.array([len(found) >= 3 for found in hits])
+        accepted = [_in_two_regions(i, found, sure) for i, found in enumerate(hits)]
+        again = [i for i, known in enumerate(accepted) if not known and misses[i] < most_places]
+        if not again:
+            return accepted
+        bends, sides = _seen(asker, forms, normals, again, sum(misses), rng)
+        for i, bent, side in zip(again, bends, sides, strict=True):
+            if bent:
+                hits[i].append(side)
+            # A place in the very region where it was seen says nothing; it must not be asked for ever.
+            misses[i] += 1 if not bent else 1 / 4
 
 
-def _bends_nowhere(hits: list[np.ndarray], patterns: list[np.ndarray]) -> list[bool]:
-    """Seen often, and on different sides of other hyperplanes that were seen often."""
-    rates = np.array([hit.mean() for hit in hits])
-    sure = rates >= 0.5
-    found = []
-    for i, (hit, sides) in enumerate(zip(hits, patterns, strict=True)):
-        others = sure.copy()
-        others[i] = False
-        regions = {side[others].tobytes() for side in sides[hit]}
-        found.append(bool(hit.sum() >= 2 and (len(regions) >= 2 or not others.any())))
-    return found
+def _in_two_regions(candidate: int, sides: Sequence[np.ndarray], sure: np.ndarray) -> bool:
+    """Met on different sides of some other hyperplane that was met often (or, if there is none, met often)."""
+    others = sure.copy()
+    others[candidate] = False
+    if not others.any():
+        return len(sides) >= 3
+    return len({side[others].tobytes() for side in sides}) >= 2
 
 
 def _seen(
@@ -159,34 +177,31 @@ def _seen(
     forms: Sequence[RationalForm],
     normals: np.ndarray,
     which: Sequence[int],
-    places: int,
+    turn: float,
     rng: np.random.Generator,
-) -> tuple[list[np.ndarray], int, list[np.ndarray]]:
-    anchors: list[GridVector] = []
-    sides = []
+) -> tuple[list[bool], list[np.ndarray]]:
+    """One random place on each of the hyperplanes ``which``: does f bend there, and on which sides it lies."""
     rows = normals.shape[1]
     steps = [floats_to_grid(normal) for normal in normals]
     offsets = np.array([_offset64(form) for form in forms])
-    for i in which:
-        for place in range(places):
-            x = rng.standard_normal(rows) * PLACE_SCALES[place % len(PLACE_SCALES)]
-            x -= (x @ normals[i] + offsets[i]) * normals[i]
-            sides.append(normals @ x + offsets > 0)
-            anchors.append(forms[i].put_onto(floats_to_grid(x, 52)))
+    anchors: list[GridVector] = []
+    sides = []
+    for k, i in enumerate(which):
+        x = rng.standard_normal(rows) * PLACE_SCALES[(k + int(turn)) % len(PLACE_SCALES)]
+        x -= (x @ normals[i] + offsets[i]) * normals[i]
+        sides.append(normals @ x + offsets > 0)
+        anchors.append(forms[i].put_onto(floats_to_grid(x, 52)))
     count = len(anchors)
-    owner = [i for i in which for _ in range(places)]
     batch = PointBatch(
         grid_matrix(anchors, rows),
         _short(grid_matrix(steps, rows)),
         tuple(k for k in range(count) for _ in range(3)),
-        tuple(owner[k] for k in range(count) for _ in range(3)),
-        tuple(_STEPS) * count,
+        tuple(which[k] for k in range(count) for _ in range(3)),
+        _STEPS * count,
         0,
     )
     answers = asker.ask(batch, "measure").reshape(count, 3, -1)
-    bends = np.array([any(a[0] + a[2] - 2 * a[1]) for a in answers]).reshape(-1, places)
-    sides = np.array(sides).reshape(-1, places, len(forms))
-    return list(bends), count, list(sides)
+    return [bool(any(a[0] + a[2] - 2 * a[1])) for a in answers], sides
 
 
 def _offset64(form: RationalForm) -> float:
@@ -199,8 +214,3 @@ def _offset64(form: RationalForm) -> float:
 
 def _short(matrix: DyadicMatrix) -> DyadicMatrix:
     return DyadicMatrix(matrix.mantissa, matrix.exponent + BESIDE_BITS)
-
-
-from flint import fmpz  # noqa: E402
-
-_STEPS = (fmpz(-1), fmpz(0), fmpz(1))

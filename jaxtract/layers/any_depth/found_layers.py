@@ -100,3 +100,24 @@ def merge_rows(rows: Sequence[Row]) -> list[Row]:
 def reliable(row: Row, on: np.ndarray) -> bool:
     """Whether the row's value is known where the neurons ``on`` are active."""
     return not any(on[i] for i in row.missing)
+
+
+def without_unread(layers: Sequence[FoundLayer], gamma: np.ndarray) -> tuple[list[FoundLayer], np.ndarray]:
+    """The layers without neurons that nothing reads; gamma (outputs, width) reads the last one."""
+    kept_layers = list(layers)
+    read = np.array([any(x != 0 for x in column) for column in gamma.T])
+    gamma = gamma[:, read]
+    for level in reversed(range(len(kept_layers))):
+        layer = kept_layers[level]
+        rows = [row for row, used in zip(layer.rows, read, strict=True) if used]
+        kept_layers[level] = FoundLayer(rows, [1] * len(rows))
+        if level == 0:
+            break
+        width = len(kept_layers[level - 1].rows)
+        # A weight that is open counts as zero here, too: it is set to zero in the result.
+        read = np.array([any(row.weights[i] not in (None, 0) for row in rows) for i in range(width)], dtype=bool)
+        kept_layers[level] = FoundLayer(
+            [Row([w for w, used in zip(row.weights, read, strict=True) if used], row.bias) for row in rows],
+            [1] * len(rows),
+        )
+    return kept_layers, gamma

@@ -7,6 +7,8 @@ normals are linear in the unknown signs once the weights are known from crossing
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -19,57 +21,123 @@ from precision.context import integer_rows
 PRIME = (1 << 61) - 1
 
 
-def active_by_gradient(matrix: fmpz_mat, gradient: np.ndarray) -> list[int] | None:
-    """Neurons whose gradient certainly takes part in the gradient of f.
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """A region of the known layers in which the gradient of f is known.
+
+    Attributes:
+        pattern: sides of all known neurons.
+        gradient: (outputs, inputs) of f.
+        borders: neurons of the last layer whose boundary bounds the region where f was seen to bend.
+    """
+
+    pattern: Pattern
+    gradient: np.ndarray
+    borders: frozenset[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Composition:
+    """Which neurons' gradients take part in a gradient of f: certainly, and certainly not."""
+
+    present: frozenset[int]
+    absent: frozenset[int]
+
+
+def composition(matrix: fmpz_mat, gradient: np.ndarray) -> Composition | None:
+    """Write a gradient of f as a combination of the rows of ``matrix``; only coefficients that are unique count.
 
     Args:
         matrix: (width, inputs), the gradients of all pre-activations in a region, up to sign.
         gradient: (outputs, inputs) of f in a part of that region.
 
     Returns:
-        Indices; None when the gradient of f is no combination of the rows.
+        None when the gradient of f is no combination of the rows. A coefficient that is zero modulo the prime is
+        taken for zero; what follows from it is proven by later equations or not at all.
     """
-    width, inputs = matrix.nrows(), matrix.ncols()
-    outputs = gradient.shape[0]
-    right = integer_rows(gradient)
-    rows = [[int(x) % PRIME for x in row] for row in matrix.transpose().tolist()]
-    targets = [[int(x) % PRIME for x in row] for row in right.transpose().tolist()]
-    joined = nmod_mat(inputs, width + outputs, [x for a, b in zip(rows, targets, strict=True) for x in (*a, *b)], PRIME)
-    reduced, rank = joined.rref()
-    table = [[int(x) for x in reduced.entries()[r * (width + outputs) : (r + 1) * (width + outputs)]]
-             for r in range(rank)] if rank else []
-    active = []
-    for row in table:
+    width, inputs, outputs = matrix.nrows(), matrix.ncols(), gradient.shape[0]
+    right = integer_rows(gradient).transpose().tolist()
+    entries = [
+        int(x) % PRIME
+        for a, b in zip(matrix.transpose().tolist(), right, strict=True)
+        for x in (*a, *b)
+    ]
+    columns = width + outputs
+    reduced, rank = nmod_mat(inputs, columns, entries, PRIME).rref()
+    flat = [int(x) for x in reduced.entries()]
+    present, absent = [], []
+    for r in range(rank):
+        row = flat[r * columns : (r + 1) * columns]
         pivot = next(k for k, x in enumerate(row) if x)
         if pivot >= width:
             return None
-        if not any(row[pivot + 1 : width]) and any(row[width:]):
-            active.append(pivot)
-    return active
+        if not any(row[pivot + 1 : width]):
+            (present if any(row[width:]) else absent).append(pivot)
+    return Composition(frozenset(present), frozenset(absent))
 
 
-def signs_by_gradients(
-    layers: KnownLayers, regions: Iterable[tuple[Pattern, np.ndarray]]
-) -> tuple[list[int], int]:
+def signs_by_gradients(layers: KnownLayers, regions: Iterable[Region]) -> tuple[list[int], int]:
     """Signs of the last layer's rows from gradients of f in known regions: (signs, regions not explained).
 
-    A neuron seen active on one side of its boundary has its sign from there; 0 where none was seen. One that is
-    seen active on both sides is two neurons on one hyperplane, and stays 0.
+    A neuron that takes part is on in the region. One that takes no part but bends f at the region's border is on beyond it.
+    0 where nothing was seen, or where the same neuron was seen on at both sides: two neurons on one hyperplane.
     """
     width = layers.widths[-1]
     plus, minus = np.zeros(width, dtype=bool), np.zeros(width, dtype=bool)
     unexplained = 0
-    for pattern, gradient in regions:
-        matrix, _ = layers.forms(layers.depth - 1, pattern)
-        active = active_by_gradient(matrix, gradient)
-        if active is None:
+    for region in regions:
+        matrix, _ = layers.forms(layers.depth - 1, region.pattern)
+        found = composition(matrix, region.gradient)
+        if found is None:
             unexplained += 1
             continue
-        side = pattern[-1]
-        plus[[i for i in active if side[i]]] = True
-        minus[[i for i in active if not side[i]]] = True
+        side = region.pattern[-1]
+        for i in found.present | (found.absent & region.borders):
+            positive = bool(side[i]) == (i in found.present)
+            (plus if positive else minus)[i] = True
     signs = np.where(plus & ~minus, 1, np.where(minus & ~plus, -1, 0))
     return [int(s) for s in signs], unexplained
+
+
+def determinable(matrix: fmpz_mat) -> list[int]:
+    """Rows that are in no linear relation with the others (modulo a prime): their coefficients are unique."""
+    width, inputs = matrix.nrows(), matrix.ncols()
+    entries = [int(x) % PRIME for x in matrix.transpose().entries()]
+    reduced, rank = nmod_mat(inputs, width, entries, PRIME).rref()
+    flat = [int(x) for x in reduced.entries()]
+    found = []
+    for r in range(rank):
+        row = flat[r * width : (r + 1) * width]
+        pivot = next(k for k, x in enumerate(row) if x)
+        if not any(row[pivot + 1 :]):
+            found.append(pivot)
+    return found
+
+
+class Span(enum.Enum):
+    """Whether a normal is a combination of given gradients, and whether that says anything."""
+
+    OUTSIDE = 0
+    INSIDE = 1
+    EVERYTHING = 2
+
+
+def span_of(layers: KnownLayers, pattern: Pattern, on: np.ndarray, normal: Sequence[fmpq]) -> Span:
+    """Is ``normal`` a combination of the gradients of the neurons ``on`` of the last layer (modulo a prime)?"""
+    matrix, _ = layers.forms(layers.depth - 1, pattern)
+    chosen = [i for i in range(len(on)) if on[i]]
+    if not chosen:
+        return Span.OUTSIDE
+    target = np.empty((1, len(normal)), dtype=object)
+    target[0, :] = list(normal)
+    rows = matrix.tolist()
+    entries = [int(x) % PRIME for i in chosen for x in rows[i]]
+    rank = nmod_mat(len(chosen), len(normal), entries, PRIME).rank()
+    if rank == len(normal):
+        return Span.EVERYTHING
+    entries += [int(x) % PRIME for x in integer_rows(target).entries()]
+    joined = nmod_mat(len(chosen) + 1, len(normal), entries, PRIME)
+    return Span.INSIDE if joined.rank() == rank else Span.OUTSIDE
 
 
 def signs_by_rows(systems: Sequence[RowSystem]) -> list[int]:

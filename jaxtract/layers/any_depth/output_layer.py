@@ -1,17 +1,19 @@
 """The output layer, and with it the signs of the last hidden one, from values at random inputs.
 
 f = sum_i gamma_i |z_i| / 2 + sum_i y_i z_i / 2 + c is linear in what is unknown, and y_i = +-gamma_i says on which side
-neuron i is on: twice the width and a few queries, however many outputs.
+neuron i is on. The lines that were searched know f at enough points: as a rule this costs no query at all.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from flint import fmpq
 
 from jaxtract.geometry.known_layers import KnownLayers
+from jaxtract.layers.any_depth.pool import homogeneous
 from jaxtract.layers.any_depth.row_system import InconsistentRow, determined
 from jaxtract.oracle.points import scattered
 from jaxtract.search.context_lines import Asker
@@ -32,32 +34,56 @@ class OutputLayer:
     constant: np.ndarray
 
 
-def fit_output(asker: Asker, layers: KnownLayers, rng: np.random.Generator) -> OutputLayer | None:
+def fit_output(
+    asker: Asker, layers: KnownLayers, known: Sequence[tuple[Sequence[fmpq], np.ndarray]], rng: np.random.Generator
+) -> OutputLayer | None:
     """The output layer over the last known layer, or None when f is not affine in its neurons.
 
-    Queries count as ``measure``.
+    Args:
+        asker: the black box.
+        layers: all hidden layers, the last one up to signs.
+        known: points and values that are known already; more are asked, as ``measure``, only when they do not
+            determine the layer.
+        rng: chooses them.
     """
     width = layers.widths[-1]
+    rows = _equations(layers, known)
+    solved = _solve(rows, width)
+    if solved is not None and any(len(found) < 2 * width + 1 for found in solved):
+        rows += _equations(layers, _fresh(asker, layers.inputs, 2 * width + 1 + SPARE_POINTS, rng))
+        solved = _solve(rows, width)
+    return None if solved is None else _oriented(solved, width)
+
+
+def _fresh(
+    asker: Asker, inputs: int, count: int, rng: np.random.Generator
+) -> list[tuple[Sequence[fmpq], np.ndarray]]:
+    found: list[tuple[Sequence[fmpq], np.ndarray]] = []
+    for scale in SCALES:
+        points = gaussian_points(-(-count // len(SCALES)), inputs, scale, rng)
+        found.extend(zip(points.rows(), asker.ask(scattered(points), "measure"), strict=True))
+    return found
+
+
+def _equations(layers: KnownLayers, known: Sequence[tuple[Sequence[fmpq], np.ndarray]]) -> list[list[fmpq]]:
+    """(|z|, z, 2, then 2 f for every output) at every point."""
+    numerators, scales = homogeneous([point for point, _ in known], layers.inputs)
+    rows = []
+    for z, scale, (_, value) in zip(layers.preactivations(numerators, scales)[-1].tolist(), scales, known, strict=True):
+        features = [fmpq(x, scale) for x in z]
+        rows.append([*(abs(x) for x in features), *features, fmpq(2), *(2 * x for x in value)])
+    return rows
+
+
+def _solve(rows: list[list[fmpq]], width: int) -> list[dict[int, fmpq]] | None:
     unknowns = 2 * width + 1
-    count = unknowns + SPARE_POINTS
-    groups = [gaussian_points(-(-count // len(SCALES)), layers.inputs, scale, rng) for scale in SCALES]
-    rows, values = [], []
-    for group in groups:
-        answers = asker.ask(scattered(group), "measure")
-        scale = 1 << max(group.exponent, 0)
-        z = layers.preactivations(group.mantissa, [scale] * group.shape[0])[-1].tolist()
-        for heights, answer in zip(z, answers, strict=True):
-            features = [fmpq(x, scale) for x in heights]
-            rows.append([*(abs(x) for x in features), *features, fmpq(2)])
-            values.append(answer)
-    outputs = len(values[0])
     solved = []
-    for o in range(outputs):
+    for o in range(len(rows[0]) - unknowns):
         try:
-            solved.append(determined([[*row, 2 * value[o]] for row, value in zip(rows, values, strict=True)], unknowns))
+            solved.append(determined([[*row[:unknowns], row[unknowns + o]] for row in rows], unknowns))
         except InconsistentRow:
             return None
-    return _oriented(solved, width)
+    return solved
 
 
 def _oriented(solved: list[dict[int, fmpq]], width: int) -> OutputLayer | None:

@@ -81,10 +81,14 @@ class Pool:
         )
         self.lines.extend(SearchedLine(line, profile, {}) for line, profile in zip(lines, profiles, strict=True))
 
-    def measure(self, wanted: Sequence[tuple[int, int]]) -> None:
+    def measure(self, kinks: Sequence[tuple[int, int]]) -> None:
         """The gradients on both sides of kinks (line, kink), shared between neighbours."""
+        self.measure_pieces([(i, k + side) for i, k in kinks for side in (0, 1)])
+
+    def measure_pieces(self, wanted: Sequence[tuple[int, int]]) -> None:
+        """The gradients in regions (line, piece) that are not known yet; rank - 1 queries each."""
         for index, searched in enumerate(self.lines):
-            pieces = sorted({k + side for i, k in wanted if i == index for side in (0, 1)} - searched.gradients.keys())
+            pieces = sorted({k for i, k in wanted if i == index} - searched.gradients.keys())
             if not pieces:
                 continue
             axes = [k for k in range(self.inputs) if k != searched.line.pivot]
@@ -108,6 +112,33 @@ class Pool:
     def points(self, wanted: Sequence[tuple[int, int]]) -> tuple[fmpz_mat, list[fmpz]]:
         """Kinks (line, kink) as numerators and common denominators."""
         return homogeneous([self.lines[i].point(self.lines[i].kinks[k]) for i, k in wanted], self.inputs)
+
+    def crossings(self, layers: KnownLayers) -> tuple[list[int], list[int]]:
+        """For every neuron of the last layer: kinks that are its zeros, and zeros on the lines where no kink is."""
+        width = layers.widths[-1]
+        seen, unseen = np.zeros(width, dtype=int), np.zeros(width, dtype=int)
+        for line in self.lines:
+            if not line.kinks:
+                continue
+            places = [line.middle(0), *line.kinks, line.middle(len(line.kinks))]
+            z = layers.preactivations(*homogeneous([line.point(t) for t in places], self.inputs))[-1].tolist()
+            sides = np.array([[(x > 0) - (x < 0) for x in row] for row in z], dtype=int).reshape(len(places), width)
+            seen += np.sum(sides == 0, axis=0)
+            unseen += np.sum(sides[:-1] * sides[1:] < 0, axis=0)
+        return seen.tolist(), unseen.tolist()
+
+    def known_values(self) -> list[tuple[list[fmpq], np.ndarray]]:
+        """Points on the slice where f is known from the lines, two in every piece: (point, value (outputs,))."""
+        found = []
+        for line in self.lines:
+            kinks = line.kinks
+            for i, piece in enumerate(line.profile.pieces):
+                left = kinks[i - 1] if i > 0 else line.middle(0) * 2
+                right = kinks[i] if i < len(kinks) else line.middle(len(kinks)) * 2
+                for share in (fmpq(1, 3), fmpq(3, 4)):
+                    t = left + (right - left) * share
+                    found.append((line.point(t), piece.at(t - piece.position)))
+        return found
 
     def all_kinks(self) -> list[tuple[int, int]]:
         return [(i, k) for i, line in enumerate(self.lines) for k in range(len(line.kinks))]

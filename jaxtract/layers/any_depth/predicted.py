@@ -22,8 +22,8 @@ _STEPS = (fmpz(-1), fmpz(0), fmpz(1))
 
 def visible_places(
     asker: Asker, layers: KnownLayers, neurons: Sequence[int], rng: np.random.Generator
-) -> list[int]:
-    """At how many of ``PLACES`` random places on its predicted boundary each neuron of the last layer is seen.
+) -> list[tuple[int, int]]:
+    """Random places on its predicted boundary where each neuron of the last layer is seen, and places asked.
 
     Three queries a place, counted as ``measure``.
     """
@@ -41,9 +41,9 @@ def visible_places(
             anchors.append(form.put_onto(grid))
             steps.append(floats_to_grid(form.normal64()))
             owner.append(place)
-    hits = [0] * len(neurons)
+    hits, asked = [0] * len(neurons), [owner.count(place) for place in range(len(neurons))]
     if not anchors:
-        return hits
+        return list(zip(hits, asked, strict=True))
     count, inputs = len(anchors), layers.inputs
     index = tuple(k for k in range(count) for _ in _STEPS)
     directions = grid_matrix(steps, inputs)
@@ -58,7 +58,7 @@ def visible_places(
     answers = asker.ask(batch, "measure").reshape(count, 3, -1)
     for place, answer in zip(owner, answers, strict=True):
         hits[place] += int(any(answer[0] + answer[2] - 2 * answer[1]))
-    return hits
+    return list(zip(hits, asked, strict=True))
 
 
 def _boundary_points(layers: KnownLayers, neuron: int, rng: np.random.Generator) -> np.ndarray:
