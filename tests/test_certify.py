@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_canonical import network, symmetric_copy
 
-from jaxtract.certificate.certify import certify
+from jaxtract.certificate.certify import CertifyOptions, certify
 from jaxtract.certificate.matching import match
 from jaxtract.certificate.witness import random_witness, separating_points, values
 from jaxtract.network.exact_network import ExactNetwork
@@ -75,20 +75,23 @@ def test_one_changed_last_bit_is_never_identical(widths, seed, layer, entry):
     layer %= len(original.weights)
     other = changed(symmetric_copy(original, np.random.default_rng(seed)), layer, entry, 1 + fmpq(1, 1 << 53))
     certificate = certify(other, original)
-    assert certificate.verdict in ("close", "different", "undecided")
-    assert certificate.verdict != "close" or 0 < certificate.max_relative_error < 2.0**-50
+    if certificate.verdict == "identical":  # no input shows that weight: only a proof may say so
+        assert certificate.proof != {"zero": True} or certificate.max_relative_error is None
+    else:
+        assert certificate.verdict == "different" and holds(certificate, other, original)
+        assert certificate.max_relative_error is None or certificate.max_relative_error < 2.0**-50
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(1, 4), min_size=3, max_size=5), seeds)
-def test_a_large_change_is_witnessed_or_undecided(widths, seed):
+def test_a_large_change_is_witnessed_or_proved_invisible(widths, seed):
     original = he(widths, seed).exact()
     other = changed(original, 0, seed % 7, fmpq(-3, 2))
-    certificate = certify(other, original, seed=seed % 1000)
+    certificate = certify(other, original, options=CertifyOptions(seed=seed % 1000))
     if certificate.verdict == "different":
         assert holds(certificate, other, original)
     else:
-        assert certificate.verdict in ("undecided", "identical")
+        assert certificate.verdict == "identical"
         assert random_witness(other, original, seed=seed % 1000) is None
 
 
@@ -99,7 +102,7 @@ def test_small_errors_are_measured_not_rounded_away(widths, dps):
     original = he(widths, 1).exact()
     recovered = symmetric_copy(noisy(original, fmpq(1, 10**dps), np.random.default_rng(2)), np.random.default_rng(3))
     certificate = certify(recovered, original)
-    assert certificate.verdict == "close" and certificate.witness is None
+    assert certificate.verdict == "different" and holds(certificate, recovered, original)
     assert (certificate.matched, certificate.unmatched) == (sum(widths[1:-1]), 0)
     assert certificate.max_relative_error is not None and certificate.max_relative_error > 0
     if dps < 300:  # 1e-400 is below float64 and shown as the least positive one
@@ -113,7 +116,7 @@ def test_nearly_coincident_neurons_are_matched_by_exact_distance():
     original = exact_network(gap((3, 6, 1), 0, bits=40))
     recovered = symmetric_copy(noisy(original, fmpq(1, 10**30), np.random.default_rng(0)), np.random.default_rng(1))
     certificate = certify(recovered, original)
-    assert certificate.verdict == "close"
+    assert certificate.verdict == "different"
     assert certificate.max_relative_error is not None and certificate.max_relative_error < 1e-29
 
 
@@ -154,7 +157,7 @@ def test_one_hidden_layer_is_decided_across_architectures():
     two = network(([[1, 2], [-1, -2]], [3, -3]), ([[1, -1]], [0]))
     affine = network(([[1, 2]], [3]))
     certificate = certify(affine, two)
-    assert certificate.verdict == "identical" and "normal form" in certificate.method
+    assert certificate.verdict == "identical" and "common ReLU units" in certificate.method
     assert (certificate.matched, certificate.unmatched, certificate.max_relative_error) == (0, 2, None)
     # s(-z) + s(z + 1) - s(-z - 1) - 1 = s(-z) + z = s(z): same function, opposite neuron.
     opposite = network(([[-1, -2], [1, 2], [-1, -2]], [-3, 4, -4]), ([[1, 1, -1]], [-1]))
@@ -196,29 +199,91 @@ def test_separating_points_of_affine_differences():
         separating_points(normal_form(base), normal_form(base), seed=0)
 
 
-def test_deep_networks_that_are_equal_for_other_reasons_stay_undecided():
-    """s(z) - s(-z) = z once more, now below another layer: equal functions, but not proved so."""
+def test_deep_networks_that_are_equal_for_other_reasons():
+    """s(z) - s(-z) = z once more, now below another layer."""
     one = network(([[1], [-1]], [0, 0]), ([[1, -1]], [0]), ([[1]], [0]))
     two = network(([[2], [-1], [1]], [0, 0, 0]), ([[1, -1, -1]], [0]), ([[1]], [0]))
-    certificate = certify(one, two)
-    assert certificate.verdict == "identical"  # 2 s(x) - s(x) merges; not yet the hard case
+    assert certify(one, two).verdict == "identical"
     three = network(
         ([[1], [-1], [1], [-1]], [0, 0, 1, -1]), ([[fmpq(1, 2), -fmpq(1, 2)] * 2], [-fmpq(1, 2)]), ([[1]], [0])
     )
     certificate = certify(three, one)
-    assert certificate.verdict == "undecided" and certificate.witness is None
-    assert "neither equality nor a difference" in certificate.method
+    assert certificate.verdict == "identical" and certificate.proof == {"zero": True}
 
 
 def test_different_depths():
     deep = network(([[1]], [0]), ([[1]], [0]), ([[1]], [0]))
     shallow = network(([[1]], [0]), ([[1]], [0]))
     certificate = certify(deep, shallow)
-    assert certificate.verdict == "undecided"  # s(s(x)) = s(x), which no rule here proves
+    assert certificate.verdict == "identical"  # s(s(x)) = s(x)
     assert (certificate.matched, certificate.unmatched, certificate.max_relative_error) == (0, 3, None)
     assert certify(deep, network(([[1]], [0]), ([[2]], [0]))).verdict == "different"
     with pytest.raises(ValueError, match="layers"):
         match(deep, shallow)
+
+
+def ramp():
+    """s(x) - s(x - 1) is never negative: a ReLU after it does nothing."""
+    first = ([[1], [1]], [0, -1])
+    return network(first, ([[1, -1]], [0]), ([[1]], [0])), network(first, ([[1, -1]], [0]))
+
+
+def test_a_neuron_that_is_on_only_by_the_order_of_others_is_decided_by_cases():
+    certificate = certify(*ramp())
+    assert certificate.verdict == "identical" and "linear programs" in certificate.method
+    assert certificate.proof is not None and certificate.proof.keys() == {"unit", "strict", "on", "off"}
+
+
+def test_a_bump_that_no_random_input_meets_is_found_below_the_surface():
+    """s(s(x) - s(x - 1) - 1 + s(t - |x - 9|)) is not zero on an interval of length 2^-99 around 9."""
+    tiny = fmpq(1, 1 << 99)
+    first = ([[1], [1], [1], [-1]], [0, -1, -9, 9])
+    deep = network(first, ([[1, -1, -1, -1]], [tiny - 1]), ([[1]], [0]))
+    nothing = network(first, ([[1, -1, -1, -1]], [-1]), ([[1]], [0]))
+    assert random_witness(deep, nothing, seed=0) is None
+    certificate = certify(deep, nothing)
+    assert certificate.verdict in ("different", "undecided")  # 2^-99 is below what float64 programs see
+    wide = network(first, ([[1, -1, -1, -1]], [fmpq(1, 1 << 20) - 1]), ([[1]], [0]))
+    certificate = certify(wide, nothing)
+    assert certificate.verdict == "different" and holds(certificate, wide, nothing)
+
+
+def test_without_effort_the_verdict_is_undecided():
+    certificate = certify(*ramp(), options=CertifyOptions(cases=0))
+    assert certificate.verdict == "undecided" and certificate.witness is None and certificate.proof is None
+    assert "neither equality nor a difference" in certificate.method
+
+
+def with_weight(original, layer, neuron, source, number):
+    weights = [w.tolist() for w in original.weights]
+    weights[layer][neuron][source] = number
+    return network(*zip(weights, (b.entries() for b in original.biases), strict=True))
+
+
+def hidden_weight(seed):
+    """A random network and a copy in which a weight that no input shows has another value."""
+    rng = np.random.default_rng(seed)
+    original = he((3, 5, 4, 2), seed).exact()
+    first, bias = original.weights[0].tolist(), original.biases[0].entries()
+    first[1], bias[1] = [-x for x in first[0]], -bias[0] - 1  # unit 1 is on only where unit 0 is off
+    second, shift = original.weights[1].tolist(), original.biases[1].entries()
+    second[2], shift[2] = [fmpq(7), fmpq(-1), fmpq(0), fmpq(0), fmpq(0)], fmpq(-1)  # off wherever unit 0 is off
+    given = network((first, bias), (second, shift), (original.weights[2].tolist(), original.biases[2].entries()))
+    return given, with_weight(given, 1, 2, 1, fmpq(-int(rng.integers(2, 100)), 7))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_weight_that_no_input_shows_does_not_matter(seed):
+    given, other = hidden_weight(seed)
+    certificate = certify(symmetric_copy(other, np.random.default_rng(seed)), given)
+    assert certificate.verdict == "identical" and "linear programs" in certificate.method
+
+
+def test_a_weight_that_few_inputs_show_does_matter():
+    given, _ = hidden_weight(0)
+    other = with_weight(given, 1, 2, 1, fmpq(1, 100))  # on where unit 1 passes 100
+    certificate = certify(other, given)
+    assert certificate.verdict == "different" and holds(certificate, other, given)
 
 
 def test_rows_of_zeros_in_the_output_compare():

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from fractions import Fraction
 from typing import Literal
 
 from flint import fmpq
 
-from jaxtract.certificate.matching import Matching, match
+from jaxtract.certificate.bound import upper_bound
+from jaxtract.certificate.bounds import Bounds, usual_tolerance
+from jaxtract.certificate.cases import Decision, Node, decide_zero
+from jaxtract.certificate.domain import Domain
+from jaxtract.certificate.equivalence import equivalence
+from jaxtract.certificate.lower import STARTS, STEPS, lower_bound
+from jaxtract.certificate.matching import match
+from jaxtract.certificate.pairing import pair
+from jaxtract.certificate.units import UnitTable, differences, over_units
 from jaxtract.certificate.witness import (
     POINTS_PER_SCALE,
     SCALES,
@@ -19,12 +29,35 @@ from jaxtract.certificate.witness import (
 )
 from jaxtract.network.canonical import canonical_form
 from jaxtract.network.exact_network import ExactNetwork
-from jaxtract.network.normal_form import NormalForm, normal_form
-
-CLOSE = fmpq(1, 2**20)
-"""Largest relative error of a weight or bias at which two networks still count as close."""
+from jaxtract.network.normal_form import normal_form
 
 Verdict = Literal["identical", "close", "different", "undecided"]
+
+Progress = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class CertifyOptions:
+    """How much effort may go into a verdict.
+
+    Attributes:
+        seed: of random inputs and starts.
+        cases: linear programs for the proof by cases; 0 goes without.
+        parts: boxes that a domain of few inputs is cut into for the upper bound.
+        starts, steps: of the search for the lower bound.
+        samples: random inputs behind (epsilon, delta); 1,000 without one failure give delta 0.0046 at 99 %.
+        confidence: of that statement.
+        tolerance: largest proven difference that is called close; 2^-20 of the outputs' size if left out.
+    """
+
+    seed: int = 0
+    cases: int = 2000
+    parts: int = 64
+    starts: int = STARTS
+    steps: int = STEPS
+    samples: int = 1000
+    confidence: Fraction = Fraction(99, 100)
+    tolerance: fmpq | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +65,9 @@ class Certificate:
     """What is proved about two networks.
 
     Attributes:
-        verdict: "identical": the same function, proved over the rationals. "close": not proved equal, but
-            every neuron has its partner and no weight or bias is off by more than 2^-20 of its row.
-            "different": ``witness`` is an input at which they differ. "undecided": canonical forms
-            differ and are not close, but no witness was found; deeper networks only.
+        verdict: "identical": the same function, proved over the rationals. "close": on the domain asked for, the
+            difference is proved to be within the tolerance. "different": ``witness`` is an input at which
+            they differ. "undecided": neither equality nor a difference was proved within the effort allowed.
         max_relative_error: over the weights and biases of matched neurons and of the outputs, in canonical
             form, relative to the largest entry of the reference's (row, bias). Computed over the
             rationals and rounded once: 0.0 says that what was matched is exactly equal. None when there
@@ -44,8 +76,10 @@ class Certificate:
         matched: pairs of hidden neurons, in canonical form, that are the same up to a positive scale and
             the error above.
         unmatched: hidden neurons of either network without a partner.
-        witness: for "different" only.
+        witness: an input at which they differ, if one is known.
         method: the proof, or the evidence, in words.
+        proof: for "identical", the tree of cases; {"zero": True} when no case had to be told from another.
+        bounds: on the domain, if one was given and the networks are not identical.
     """
 
     verdict: Verdict
@@ -54,19 +88,31 @@ class Certificate:
     unmatched: int
     witness: Witness | None
     method: str
+    proof: Node | None = None
+    bounds: Bounds | None = None
 
 
-def certify(recovered: ExactNetwork, reference: ExactNetwork, *, seed: int = 0) -> Certificate:
+def certify(
+    recovered: ExactNetwork,
+    reference: ExactNetwork,
+    *,
+    domain: Domain | None = None,
+    options: CertifyOptions | None = None,
+    progress: Progress | None = None,
+) -> Certificate:
     """Compares two networks as functions and neuron by neuron.
 
-    Identity is proved by equal canonical forms (any depth; the symmetries of Rolnick and Koerding 2020) or,
-    for at most one hidden layer, by equal normal forms, whatever the two architectures. With at most one
-    hidden layer the verdict is never "undecided".
+    Identity is proved by equal canonical forms (the symmetries of Rolnick and Koerding 2020), else by equal
+    expressions over common ReLU units, whatever the two architectures (``certificate.units``), else by
+    cases with exact linear programming (``certificate.cases``). A difference is shown by an input. With at most
+    one hidden layer one of the two is always found; with more the cases may exceed the effort allowed.
 
     Args:
         recovered: the network that extraction returned.
         reference: the network that it should be.
-        seed: of the random inputs among which a witness is sought.
+        domain: inputs on which a difference is bounded too.
+        options: see ``CertifyOptions``.
+        progress: told what is being done.
 
     Raises:
         ValueError: the networks differ in the number of inputs or outputs.
@@ -76,50 +122,112 @@ def certify(recovered: ExactNetwork, reference: ExactNetwork, *, seed: int = 0) 
             f"recovered maps {recovered.inputs} inputs to {recovered.outputs} outputs, reference "
             f"{reference.inputs} to {reference.outputs}; only networks of the same shape can be compared"
         )
-    one, two = canonical_form(recovered), canonical_form(reference)
-    if one == two:
-        return Certificate("identical", 0.0, sum(two.widths[1:-1]), 0, None, "equal canonical forms")
-    same_depth = len(one.weights) == len(two.weights)
-    matching = match(one, two) if same_depth else None
-    forms = (normal_form(one), normal_form(two)) if max(len(one.weights), len(two.weights)) <= 2 else None
-    if forms is not None and forms[0] == forms[1]:
-        method = "equal one-hidden-layer normal forms; the neurons differ"
-        return _certificate("identical", None, matching, one, two, method)
-    if matching is not None and matching.unmatched == 0 and matching.error <= CLOSE:
-        method = "every neuron matched in canonical form; equality is not claimed"
-        return _certificate("close", None, matching, one, two, method)
-    witness = _witness(one, two, forms, seed)
-    if witness is not None:
-        return _certificate("different", witness, matching, one, two, "exact evaluation at the witness")
-    method = (
-        f"canonical forms differ, but the networks agree exactly at {len(SCALES) * POINTS_PER_SCALE} random "
-        f"inputs of scales 2^{min(SCALES)} to 2^{max(SCALES)}; neither equality nor a difference is shown"
+    return _Comparison(recovered, reference, options or CertifyOptions(), progress or _silent).run(domain)
+
+
+class _Comparison:
+    def __init__(self, recovered: ExactNetwork, reference: ExactNetwork, options: CertifyOptions, progress: Progress):
+        self.recovered, self.reference, self.options, self.progress = recovered, reference, options, progress
+        self.forms = canonical_form(recovered), canonical_form(reference)
+
+    def run(self, domain: Domain | None) -> Certificate:
+        one, two = self.forms
+        if one == two:
+            neurons = sum(one.widths[1:-1])
+            return Certificate("identical", 0.0, neurons, 0, None, "equal canonical forms", {"zero": True})
+        proof, witness, method = self._decide()
+        if proof is not None:
+            return self._certificate("identical", None, method, proof=proof)
+        if domain is None:
+            return self._certificate("undecided" if witness is None else "different", witness, method)
+        bounds = self._bounds(domain)
+        if bounds.close:
+            method = "proven bound on the difference over the domain; equality is not claimed"
+            return self._certificate("close", witness, method, bounds=bounds)
+        return self._certificate("undecided" if witness is None else "different", witness, method, bounds=bounds)
+
+    def _decide(self) -> tuple[Node | None, Witness | None, str]:
+        """(proof of equality or None, witness of a difference or None, method)."""
+        self.progress("common units")
+        table = UnitTable(self.reference.inputs)
+        two = over_units(self.reference, table)
+        targets = differences(over_units(self.recovered, table), two)
+        if not any(targets):
+            return {"zero": True}, None, "equal expressions over common ReLU units; the neurons differ"
+        shown = "exact evaluation at the witness"
+        witness = random_witness(*self.forms, seed=self.options.seed) or self._one_layer_witness()
+        if witness is not None:
+            return None, witness, shown
+        found = decide_zero(
+            table.rows,
+            targets,
+            self.reference.inputs,
+            budget=self.options.cases,
+            progress=lambda done: self.progress(f"cases: {done} of at most {self.options.cases} linear programs"),
+        )
+        if found.point is not None:
+            return None, first_witness(self.recovered, self.reference, [found.point]), shown
+        if found.proof is not None:
+            return found.proof, None, f"equal in every case, by {found.cases} exact linear programs; the neurons differ"
+        return None, None, _undecided(found)
+
+    def _one_layer_witness(self) -> Witness | None:
+        one, two = self.forms
+        if max(len(one.weights), len(two.weights)) > 2:
+            return None
+        points = separating_points(normal_form(one), normal_form(two), seed=self.options.seed)
+        return first_witness(one, two, points)
+
+    def _bounds(self, domain: Domain) -> Bounds:
+        chosen = self.options
+        self.progress("pairing")
+        paired = pair(self.recovered, self.reference)
+        upper = upper_bound(
+            paired,
+            domain,
+            parts=chosen.parts,
+            progress=lambda done, most: self.progress(f"upper bound: {done} of at most {most} parts"),
+        )
+        self.progress("lower bound")
+        both = self.recovered, self.reference
+        lower = lower_bound(paired, *both, domain, seed=chosen.seed, starts=chosen.starts, steps=chosen.steps)
+        self.progress(f"{chosen.samples} random inputs")
+        random = equivalence(
+            *both,
+            domain,
+            samples=chosen.samples,
+            confidence=chosen.confidence,
+            seed=chosen.seed,
+            epsilon=chosen.tolerance,
+        )
+        tolerance = chosen.tolerance
+        if tolerance is None:
+            tolerance = usual_tolerance(self.reference, domain, chosen.seed)
+        return Bounds(domain, paired, upper, lower, random, tolerance)
+
+    def _certificate(
+        self,
+        verdict: Verdict,
+        witness: Witness | None,
+        method: str,
+        *,
+        proof: Node | None = None,
+        bounds: Bounds | None = None,
+    ) -> Certificate:
+        one, two = self.forms
+        matching = match(one, two) if len(one.weights) == len(two.weights) else None
+        error, matched, unmatched = None, 0, sum(one.widths[1:-1]) + sum(two.widths[1:-1])
+        if matching is not None:
+            matched, unmatched = matching.matched, matching.unmatched
+            error = None if verdict == "identical" else _rounded(matching.error)
+        return Certificate(verdict, error, matched, unmatched, witness, method, proof, bounds)
+
+
+def _undecided(found: Decision) -> str:
+    return (
+        f"the networks agree exactly at {len(SCALES) * POINTS_PER_SCALE} random inputs of scales 2^{min(SCALES)} to "
+        f"2^{max(SCALES)}, and {found.cases} cases settle nothing; neither equality nor a difference is shown"
     )
-    return _certificate("undecided", None, matching, one, two, method)
-
-
-def _witness(
-    one: ExactNetwork, two: ExactNetwork, forms: tuple[NormalForm, NormalForm] | None, seed: int
-) -> Witness | None:
-    witness = random_witness(one, two, seed=seed)
-    if witness is None and forms is not None:
-        witness = first_witness(one, two, separating_points(*forms, seed=seed))
-    return witness
-
-
-def _certificate(
-    verdict: Verdict,
-    witness: Witness | None,
-    matching: Matching | None,
-    one: ExactNetwork,
-    two: ExactNetwork,
-    method: str,
-) -> Certificate:
-    neurons = sum(one.widths[1:-1]) + sum(two.widths[1:-1])
-    if matching is None:
-        return Certificate(verdict, None, 0, neurons, witness, method)
-    error = None if verdict == "identical" else _rounded(matching.error)
-    return Certificate(verdict, error, matching.matched, matching.unmatched, witness, method)
 
 
 def _rounded(error: fmpq) -> float:
@@ -128,3 +236,7 @@ def _rounded(error: fmpq) -> float:
     if numerator.bit_length() - denominator.bit_length() > 1022:
         return math.inf
     return max(numerator / denominator, math.ulp(0.0)) if numerator else 0.0
+
+
+def _silent(doing: str) -> None:
+    del doing

@@ -43,8 +43,8 @@ class Matching:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Pair:
-    """Neuron ``one`` is neuron ``two`` times ``scale``, up to the relative ``error``."""
+class Pair:
+    """Row ``one`` is row ``two`` times ``scale``, up to the relative ``error``."""
 
     one: int
     two: int
@@ -64,11 +64,11 @@ def match(recovered: ExactNetwork, reference: ExactNetwork) -> Matching:
     shapes = [(n.inputs, n.outputs, len(n.weights)) for n in (recovered, reference)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"(inputs, outputs, layers) are {shapes[0]} and {shapes[1]}; they must be equal")
-    pairs = [_Pair(i, i, fmpq(1), fmpq(0)) for i in range(reference.inputs)]
+    pairs = [Pair(i, i, fmpq(1), fmpq(0)) for i in range(reference.inputs)]
     matched, error = 0, fmpq(0)
     last = len(reference.weights) - 1
     for layer in range(last):
-        pairs = _match_rows(*_aligned(recovered, reference, layer, pairs))
+        pairs = match_rows(*_aligned(recovered, reference, layer, pairs))
         matched += len(pairs)
         error = max([error, *(pair.error for pair in pairs)])
     rows = zip(*_aligned(recovered, reference, last, pairs), strict=True)
@@ -78,7 +78,7 @@ def match(recovered: ExactNetwork, reference: ExactNetwork) -> Matching:
 
 
 def _aligned(
-    recovered: ExactNetwork, reference: ExactNetwork, layer: int, pairs: Sequence[_Pair]
+    recovered: ExactNetwork, reference: ExactNetwork, layer: int, pairs: Sequence[Pair]
 ) -> tuple[list[Row], list[Row]]:
     """Rows with bias of both networks, columns in the same order and scale."""
     one = zip(recovered.weights[layer].tolist(), recovered.biases[layer].entries(), strict=True)
@@ -89,9 +89,12 @@ def _aligned(
     )
 
 
-def _match_rows(ones: list[Row], twos: list[Row]) -> list[_Pair]:
-    """Pairs of rows, sorted by ``two``; rows of zeros stay alone."""
-    one_vectors, two_vectors = _primitive(ones), _primitive(twos)
+def match_rows(ones: list[Row], twos: list[Row], *, opposite: bool = False) -> list[Pair]:
+    """Pairs of rows, sorted by ``two``; rows of zeros stay alone.
+
+    With ``opposite`` a row may also be paired with the negative of another; the scale is then negative.
+    """
+    one_vectors, two_vectors = _primitive(ones, opposite), _primitive(twos, opposite)
     free: dict[tuple[int, ...], list[int]] = {}
     for q, (vector, _) in one_vectors.items():
         free.setdefault(vector, []).append(q)
@@ -99,26 +102,31 @@ def _match_rows(ones: list[Row], twos: list[Row]) -> list[_Pair]:
     for p, (vector, scale) in two_vectors.items():
         if free.get(vector):
             q = free[vector].pop(0)
-            pairs.append(_Pair(q, p, one_vectors[q][1] / scale, fmpq(0)))
+            pairs.append(Pair(q, p, one_vectors[q][1] / scale, fmpq(0)))
     for pair in pairs:
         del one_vectors[pair.one], two_vectors[pair.two]
     if one_vectors and two_vectors:
-        pairs += _match_nearest(ones, twos, one_vectors, two_vectors)
+        pairs += _match_nearest(ones, twos, one_vectors, two_vectors, opposite)
     return sorted(pairs, key=lambda pair: pair.two)
 
 
 _Vectors = dict[int, tuple[tuple[int, ...], fmpq]]
 
 
-def _match_nearest(ones: list[Row], twos: list[Row], one_left: _Vectors, two_left: _Vectors) -> list[_Pair]:
+def _match_nearest(
+    ones: list[Row], twos: list[Row], one_left: _Vectors, two_left: _Vectors, opposite: bool
+) -> list[Pair]:
     one_index, two_index = list(one_left), list(two_left)
-    distance = cdist(_unit_rows(one_left), _unit_rows(two_left))
+    units = _unit_rows(one_left), _unit_rows(two_left)
+    distance = cdist(*units)
+    if opposite:
+        distance = np.minimum(distance, cdist(units[0], -units[1]))
     near = [
         pair
         for a, b in np.argwhere(distance < NEAR)
-        if (pair := _compared(one_index[a], two_index[b], ones, twos)) is not None
+        if (pair := _compared(one_index[a], two_index[b], ones, twos, opposite)) is not None
     ]
-    pairs: list[_Pair] = []
+    pairs: list[Pair] = []
     for pair in sorted(near, key=lambda pair: pair.error):
         if pair.one in one_left and pair.two in two_left:
             pairs.append(pair)
@@ -129,25 +137,25 @@ def _match_nearest(ones: list[Row], twos: list[Row], one_left: _Vectors, two_lef
     cost = np.minimum(distance[np.ix_(rest_one, rest_two)], MATCH_RADIUS)
     for a, b in zip(*linear_sum_assignment(cost), strict=True):
         if cost[a, b] < MATCH_RADIUS:
-            pair = _compared(one_index[rest_one[a]], two_index[rest_two[b]], ones, twos)
+            pair = _compared(one_index[rest_one[a]], two_index[rest_two[b]], ones, twos, opposite)
             pairs += [pair] if pair is not None else []
     return pairs
 
 
-def _compared(one: int, two: int, ones: list[Row], twos: list[Row]) -> _Pair | None:
-    """The pair with its scale, read off the reference's largest entry; None if the scale is not positive."""
+def _compared(one: int, two: int, ones: list[Row], twos: list[Row], opposite: bool) -> Pair | None:
+    """The pair with its scale, read off the reference's largest entry; None if the scale is of the wrong sign."""
     left, right = ones[one], twos[two]
     k = max(range(len(right)), key=lambda i: abs(right[i]))
     scale = left[k] / right[k]
-    if scale <= 0:
+    if scale == 0 or (scale < 0 and not opposite):
         return None
     largest = max(abs(x - scale * y) for x, y in zip(left, right, strict=True))
-    error = largest / (scale * abs(right[k]))
+    error = largest / abs(scale * right[k])
     if error != 0:
         # The scale goes into the next layer's columns. Far below the error its digits say nothing, and
         # kept in full they would make the rationals of deep networks grow without end.
         scale = round_to_grid(scale, GUARD_BITS - floor_log2(error) - floor_log2(scale))
-    return _Pair(one, two, scale, error)
+    return Pair(one, two, scale, error)
 
 
 def _output_error(one: Row, two: Row) -> fmpq:
@@ -158,8 +166,14 @@ def _output_error(one: Row, two: Row) -> fmpq:
     return largest / (norm if norm != 0 else largest)
 
 
-def _primitive(rows: list[Row]) -> _Vectors:
-    return {i: primitive_row(row) for i, row in enumerate(rows) if any(x != 0 for x in row)}
+def _primitive(rows: list[Row], opposite: bool) -> _Vectors:
+    found = {i: primitive_row(row) for i, row in enumerate(rows) if any(x != 0 for x in row)}
+    return {i: _upright(vector, scale) if opposite else (vector, scale) for i, (vector, scale) in found.items()}
+
+
+def _upright(vector: tuple[int, ...], scale: fmpq) -> tuple[tuple[int, ...], fmpq]:
+    positive = next(x for x in vector if x != 0) > 0
+    return (vector, scale) if positive else (tuple(-x for x in vector), -scale)
 
 
 def _unit_rows(vectors: _Vectors) -> np.ndarray:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from flint import fmpq, fmpq_mat
+from flint import fmpq, fmpq_mat, fmpz
 
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.normal_form import Hyperplane, NormalForm
@@ -33,6 +33,12 @@ class Witness:
     recovered: tuple[str, ...]
     reference: tuple[str, ...]
 
+    @property
+    def difference(self) -> str:
+        """By how much they differ there: max_o |f'_o - f_o|, exactly."""
+        pairs = zip(self.recovered, self.reference, strict=True)
+        return str(max(abs(_number(x) - _number(y)) for x, y in pairs))
+
 
 def first_witness(recovered: ExactNetwork, reference: ExactNetwork, points: Sequence[Sequence[fmpq]]) -> Witness | None:
     """The first of the points at which the networks differ, or None if they agree at all of them."""
@@ -41,6 +47,12 @@ def first_witness(recovered: ExactNetwork, reference: ExactNetwork, points: Sequ
         if one != two:
             return Witness(*(tuple(str(x) for x in numbers) for numbers in (point, one, two)))
     return None
+
+
+def witness_at(recovered: ExactNetwork, reference: ExactNetwork, point: Sequence[fmpq]) -> Witness:
+    """What is known of one point, whether or not the networks differ there."""
+    (one,), (two,) = values(recovered, [point]), values(reference, [point])
+    return Witness(*(tuple(str(x) for x in numbers) for numbers in (point, one, two)))
 
 
 def random_witness(recovered: ExactNetwork, reference: ExactNetwork, *, seed: int) -> Witness | None:
@@ -91,6 +103,11 @@ def values(network: ExactNetwork, points: Sequence[Sequence[fmpq]]) -> list[list
             relu = [z if z > 0 else zero for z in state.entries()]
             state = fmpq_mat(state.nrows(), state.ncols(), relu)
     return state.transpose().tolist()
+
+
+def _number(text: str) -> fmpq:
+    numerator, _, denominator = text.partition("/")
+    return fmpq(fmpz(numerator), fmpz(denominator or "1"))
 
 
 def _around(hyperplane: Hyperplane, hyperplanes: set[Hyperplane], rng: np.random.Generator) -> list[list[fmpq]]:

@@ -1,9 +1,8 @@
-"""The command line: extract, certify, targets."""
+"""The command line: extract, certify, check, targets."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import shlex
 import sys
@@ -15,16 +14,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jaxtract.certificate.certify import certify
+from jaxtract.cli.certify import add_certify
+from jaxtract.cli.check import add_check
 from jaxtract.cli.exit_codes import BAD_INPUT, CLAIM_REACHED, INCOMPLETE
 from jaxtract.cli.find_target import find_oracle
 from jaxtract.cli.meter import RichMeter
 from jaxtract.layers.depth_two import DepthTwoOptions, extract_depth_two
-from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.report.outcome import Extraction
 from jaxtract.report.report import report_of
-from jaxtract.report.run_directory import load_any, save_run
-from jaxtract.targets import load_target, targets
+from jaxtract.report.run_directory import save_run
+from jaxtract.targets import targets
 from precision.contexts import context_named
 
 EXTRACT_HELP = """\
@@ -42,12 +41,6 @@ examples:
 exit code: 0 the claim of the context is reached; 1 incomplete, everything found is saved; 2 bad input.
 An `exact` claim says: over the rationals, every fresh query was explained. It does not say that no input
 anywhere differs; `jaxtract certify` proves that when you hold the reference."""
-
-CERTIFY_HELP = """\
-Compare two networks exactly, up to the order and positive scale of neurons. Each is a run's directory, an
-exact.json, a .npz, an .onnx or a built-in name. `identical` is a proof over the rationals.
-
-exit code: 0 identical or close; 1 different or undecided; 2 bad input."""
 
 
 def run() -> None:
@@ -95,13 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     extract.add_argument("--out", metavar="DIR", help="where network.npz, exact.json and report.json go")
     extract.add_argument("--json", action="store_true", help="print the report alone, as JSON")
 
-    compare = commands.add_parser(
-        "certify", help="compare two networks exactly", description=CERTIFY_HELP, formatter_class=raw
-    )
-    compare.set_defaults(command=_certify)
-    compare.add_argument("recovered", metavar="RECOVERED")
-    compare.add_argument("reference", metavar="REFERENCE")
-    compare.add_argument("--json", action="store_true", help="print the certificate alone, as JSON")
+    add_certify(commands)
+    add_check(commands)
 
     listing = commands.add_parser("targets", help="list the networks that ship with the package")
     listing.set_defaults(command=_targets)
@@ -166,33 +154,6 @@ def _show_report(console: Console, report: dict[str, Any], extraction: Extractio
     console.print(table)
 
 
-def _certify(options: argparse.Namespace, command: list[str]) -> int:
-    del command
-    certificate = certify(_network(options.recovered), _network(options.reference))
-    document = {
-        "verdict": certificate.verdict,
-        "max_relative_error": certificate.max_relative_error,
-        "matched": certificate.matched,
-        "unmatched": certificate.unmatched,
-        "method": certificate.method,
-        "witness": None if certificate.witness is None else dataclasses.asdict(certificate.witness),
-    }
-    if options.json:
-        print(json.dumps(document, indent=2))
-    else:
-        table = Table(title=certificate.verdict, show_header=False, title_justify="left")
-        error = certificate.max_relative_error
-        table.add_row("proof or evidence", certificate.method)
-        table.add_row("largest relative error", "-" if error is None else f"{error:.3g}")
-        table.add_row("neurons matched", f"{certificate.matched}, {certificate.unmatched} unmatched")
-        if certificate.witness is not None:
-            table.add_row("they differ at", ", ".join(certificate.witness.point))
-            table.add_row("recovered there", ", ".join(certificate.witness.recovered))
-            table.add_row("reference there", ", ".join(certificate.witness.reference))
-        Console().print(table)
-    return CLAIM_REACHED if certificate.verdict in ("identical", "close") else INCOMPLETE
-
-
 def _targets(options: argparse.Namespace, command: list[str]) -> int:
     del command
     known = targets()
@@ -207,10 +168,6 @@ def _targets(options: argparse.Namespace, command: list[str]) -> int:
         table.add_row(name, "-".join(str(width) for width in target.widths), target.description)
     Console().print(table)
     return CLAIM_REACHED
-
-
-def _network(place: str) -> ExactNetwork:
-    return load_target(place).exact() if place in targets() else load_any(place)
 
 
 def _run_name(options: argparse.Namespace) -> str:

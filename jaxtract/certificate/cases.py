@@ -1,0 +1,249 @@
+"""Is a combination of ReLU units zero everywhere? Decided by cases, each closed by an exact argument.
+
+A unit is on or off; in each case its s(z) is z or nothing, units may become equal, and what is left of the combination
+may vanish formally. A case that no input reaches is closed by Farkas multipliers, where units not yet
+split are only known to satisfy s(z) >= 0 and s(z) >= z. Cases are split only as far as needed: the program's point
+shows which unit it cheats on. With all units split the answer is exact, so the only way not to decide is
+the budget. (Deciding this is coNP-hard in general, so that a budget there must be.)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flint import fmpq
+
+from jaxtract.certificate.expressions import Expression, combine, direction, fixed_sign, value
+from jaxtract.certificate.farkas import Answer, Constraint, search_point
+from precision.dyadic import floor_log2, power_of_two, round_to_grid
+
+Point = list[fmpq]
+Node = dict[str, Any]
+"""{"zero": true}, {"farkas": [[kind, unit, "p/q"], ...]} or {"unit": k, "strict": s, "on": node, "off": node}."""
+
+States = Mapping[int, tuple[bool, bool]]
+"""Of every split unit: whether it is on, and whether strictly (z = 0 excluded)."""
+
+POINT_BITS = 30
+STEP_BITS = (2, 8, 20, 40, 80, 160)
+
+
+class OutOfBudgetError(Exception):
+    """More cases than allowed."""
+
+
+class DifferenceFoundError(Exception):
+    """The combination is not zero at ``point``."""
+
+    def __init__(self, point: Point):
+        super().__init__("the expressions are not zero at a point")
+        self.point = point
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """``proof``: zero everywhere, with the tree of cases. ``point``: not zero there. Neither: budget spent."""
+
+    proof: Node | None
+    point: Point | None
+    cases: int
+
+
+def decide_zero(
+    rows: Sequence[Expression],
+    targets: Sequence[Expression],
+    inputs: int,
+    *,
+    budget: int,
+    progress: Callable[[int], None] | None = None,
+) -> Decision:
+    """Decide whether all ``targets`` vanish at every input.
+
+    Args:
+        rows: ``rows[k]`` is z_k of unit k, affine in the inputs and earlier units.
+        targets: affine in inputs and units.
+        inputs: d.
+        budget: linear programs that may be solved.
+        progress: told how many were.
+    """
+    search = _Cases(rows, targets, inputs, budget, progress or (lambda done: None))
+    try:
+        return Decision(search.prove({}), None, search.cases)
+    except DifferenceFoundError as found:
+        return Decision(None, found.point, search.cases)
+    except OutOfBudgetError:
+        return Decision(None, None, search.cases)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Resolved:
+    """What is left in a case: z and s(z) of every unit that matters, over inputs and open units."""
+
+    z: dict[int, Expression]
+    s: dict[int, Expression]
+    open_units: list[int]
+    targets: list[Expression]
+
+
+class _Cases:
+    def __init__(
+        self,
+        rows: Sequence[Expression],
+        targets: Sequence[Expression],
+        inputs: int,
+        budget: int,
+        progress: Callable[[int], None],
+    ):
+        self.rows, self.targets, self.inputs = rows, targets, inputs
+        self.budget, self.progress, self.cases = budget, progress, 0
+        self.relevant = _needed(rows, targets, inputs)
+
+    def prove(self, states: States, answer: Answer | None = None) -> Node:
+        """The proof of one case; ``answer`` is what is known of its points already."""
+        now = resolve(self.rows, self.relevant, states, self.targets, self.inputs)
+        if not any(now.targets):
+            return {"zero": True}
+        answer = answer or self._search(now, states)
+        if answer.multipliers is not None:
+            return {"farkas": [[kind, unit, str(m)] for (kind, unit), m in answer.multipliers]}
+        candidates = self._candidates(now, states)
+        if answer.point is not None:
+            self._try(now, answer.point, last=not candidates)
+        if not candidates:
+            raise OutOfBudgetError  # float64 could not settle a case that is fully split
+        return self._split(states, self._choose(now, candidates, answer.point))
+
+    def _search(self, now: _Resolved, states: States) -> Answer:
+        if self.cases >= self.budget:
+            raise OutOfBudgetError
+        self.cases += 1
+        self.progress(self.cases)
+        return search_point(constraints_of(now, states, self.inputs))
+
+    def _split(self, states: States, unit: int) -> Node:
+        """Both cases of a unit. z = 0 goes to one of them; to the other, where one is empty without it."""
+        found: dict[bool, Answer | None] = {True: None, False: None}
+        for on in (True, False):
+            trial = {**states, unit: (on, True)}
+            now = resolve(self.rows, self.relevant, trial, self.targets, self.inputs)
+            found[on] = self._search(now, trial) if any(now.targets) else None
+        on, off = found[True], found[False]
+        strict = on is None or on.multipliers is not None or off is None or off.multipliers is None
+        weak = found[not strict]
+        if weak is not None and weak.multipliers is not None:
+            weak = None  # that proof may lean on z = 0 being elsewhere
+        nodes = {
+            strict: self.prove({**states, unit: (strict, True)}, found[strict]),
+            not strict: self.prove({**states, unit: (not strict, False)}, weak),
+        }
+        return {"unit": unit, "strict": "on" if strict else "off", "on": nodes[True], "off": nodes[False]}
+
+    def _candidates(self, now: _Resolved, states: States) -> list[int]:
+        """Open units that the targets or the split units still depend on."""
+        seen = [*now.targets, *(now.z[k] for k in states)]
+        needed = _needed([now.z.get(k, {}) for k in range(len(self.rows))], seen, self.inputs)
+        return [k for k in needed if k in set(now.open_units)]
+
+    def _choose(self, now: _Resolved, candidates: Sequence[int], point: dict[int, float] | None) -> int:
+        """The unit on which the program's point cheats most; if on none, one of the targets' own."""
+        if point is not None:
+            cheats = {k: self._cheat(now, k, point) for k in candidates}
+            worst = max(cheats, key=lambda k: cheats[k])
+            if cheats[worst] > 1e-6:
+                return worst
+        direct = {key - self.inputs for target in now.targets for key in target if key >= self.inputs}
+        return max([k for k in candidates if k in direct] or candidates)
+
+    def _cheat(self, now: _Resolved, unit: int, point: dict[int, float]) -> float:
+        size = float(max(abs(x) for x in now.z[unit].values()))
+        z = sum(float(x) * point.get(key, 1.0 if key < 0 else 0.0) for key, x in now.z[unit].items())
+        return (point.get(self.inputs + unit, 0.0) - max(z, 0.0)) / size if size else 0.0
+
+    def _try(self, now: _Resolved, point: dict[int, float], *, last: bool) -> None:
+        """Look for a difference at the point; in a case that is fully split, around it too."""
+        start = [_short(point.get(j, 0.0)) for j in range(self.inputs)]
+        self._test(start)
+        if not last:
+            return
+        moved = sorted({key for target in now.targets for key in target if 0 <= key < self.inputs})
+        for bits in STEP_BITS:
+            for j in moved:
+                self._test([*start[:j], start[j] + power_of_two(-bits), *start[j + 1 :]])
+
+    def _test(self, point: Point) -> None:
+        known = list(point)
+        for row in self.rows:
+            z = value(row, known)
+            known.append(z if z > 0 else fmpq(0))
+        if any(value(target, known) != 0 for target in self.targets):
+            raise DifferenceFoundError(point)
+
+
+def resolve(
+    rows: Sequence[Expression],
+    relevant: Sequence[int],
+    states: States,
+    targets: Sequence[Expression],
+    inputs: int,
+) -> _Resolved:
+    """Put the states of split units in, and merge the units that are then equal up to scale or side."""
+    z: dict[int, Expression] = {}
+    s: dict[int, Expression] = {}
+    first: dict[object, tuple[int, fmpq]] = {}
+    open_units: list[int] = []
+
+    def put(expression: Expression) -> dict[int, fmpq]:
+        one = fmpq(1)
+        return combine((c, s[key - inputs] if key >= inputs else {key: one}) for key, c in expression.items())
+
+    for k in relevant:
+        z[k] = put(rows[k])
+        sign = (1 if states[k][0] else -1) if k in states else fixed_sign(z[k], inputs)
+        key, lead = direction(z[k]) if z[k] else ((), fmpq(1))
+        if sign:
+            s[k] = z[k] if sign > 0 else {}
+            first.setdefault(key, (k, lead))
+        elif key in first:
+            unit, other = first[key]
+            ratio = lead / other
+            term = (abs(ratio), s[unit])
+            s[k] = combine([term] if ratio > 0 else [term, (fmpq(1), z[k])])
+        else:
+            first[key] = (k, lead)
+            s[k] = {inputs + k: fmpq(1)}
+            open_units.append(k)
+    return _Resolved(z, s, open_units, [put(target) for target in targets])
+
+
+def constraints_of(now: _Resolved, states: States, inputs: int) -> list[Constraint]:
+    """What is known in a case: the sides of split units; s(z) >= 0 and s(z) >= z for open ones."""
+    found = []
+    for k, (on, strict) in states.items():
+        signed = now.z[k] if on else combine([(fmpq(-1), now.z[k])])
+        found.append(Constraint(("side", k), signed, strict))
+    for k in now.open_units:
+        one = {inputs + k: fmpq(1)}
+        found.append(Constraint(("relu", k), one))
+        found.append(Constraint(("above", k), combine([(fmpq(1), one), (fmpq(-1), now.z[k])])))
+    return found
+
+
+def _needed(rows: Sequence[Expression], targets: Sequence[Expression], inputs: int) -> list[int]:
+    """Units that the targets depend on, directly or through other units, ascending."""
+    needed: set[int] = set()
+    todo = {key - inputs for target in targets for key in target if key >= inputs}
+    while todo:
+        unit = todo.pop()
+        needed.add(unit)
+        todo |= {key - inputs for key in rows[unit] if key >= inputs} - needed
+    return sorted(needed)
+
+
+def _short(x: float) -> fmpq:
+    """Nearest number with about 30 bits: witnesses that read well and evaluate fast."""
+    if x == 0.0:
+        return fmpq(0)
+    exact = fmpq(*float(x).as_integer_ratio())
+    return round_to_grid(exact, POINT_BITS - max(0, floor_log2(exact)))
