@@ -23,7 +23,7 @@ def ridges_between(
 
     Returns:
         The ridges, and the indices of kinks whose jump has not rank one: two hyperplanes that met on the
-        line itself. They are left to a later line.
+        line itself, or that cancel but for a step narrower than the resolution. They are left to a later line.
     """
     ridges: list[Ridge] = []
     mixed: list[int] = []
@@ -32,6 +32,9 @@ def ridges_between(
         offset = right.constant - left.constant
         slopes = profile.pieces[i + 1].slope - profile.pieces[i].slope
         o = max(range(len(slopes)), key=lambda j: abs(slopes[j]))
+        if slopes[o] == 0:
+            mixed.append(i)
+            continue
         factor = slopes / slopes[o]
         if context.exact and any(x != 0 for x in (jump - np.outer(factor, jump[o])).ravel()):
             mixed.append(i)

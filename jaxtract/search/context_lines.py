@@ -80,7 +80,7 @@ def settings_for(
     if context.answer_bits is None:
         return LineSettings(resolution_bits=resolution_bits, cells=tuple(cells), size=size)
     return LineSettings(
-        resolution_bits=min(resolution_bits, context.answer_bits // 2),
+        resolution_bits=min(resolution_bits, context.answer_bits // 3),
         reach_bits=min(40, context.answer_bits // 8),
         growth_bits=2,
         longest_bits=max(8, context.answer_bits // 4),
@@ -213,12 +213,13 @@ class _Line:
         if self._same_line(left, right):
             return []
         length = right.position - left.position
-        meeting = meeting_of(self.context, left, right)
+        meeting = self._meeting(left, right)
         if length <= self._shortest(left.position):
             self._give_up(left, right, meeting)
             return []
         if meeting is None or not left.position <= meeting.position <= right.position:
-            return (yield from self._split(left, right, _outside_split(left, right, meeting)))
+            cut = _outside_split(left, right, meeting, self._shortest(left.position))
+            return (yield from self._split(left, right, cut))
         if meeting.others is not None:
             return (yield from self._split(left, right, _between_meetings(left, right, meeting)))
         checks = self._check_places(left, right, meeting)
@@ -234,6 +235,10 @@ class _Line:
             (answer,) = yield [after]
             if not self._lies_on(right, after, answer):
                 return (yield from self._split(left, right, after, answer))
+        if meeting.error > 0 and (before is None or after is None):
+            # On one side no answer tells t* from the place where the outer piece begins.
+            self._give_up(left, right, meeting, Cluster(before or left.position, after or right.position))
+            return []
         self._found.append((meeting.position, meeting.number, left, right))
         return []
 
@@ -285,6 +290,10 @@ class _Line:
             # A short piece can be refitted worse than it was found; its kink stays inside its interval.
             inside = meeting is not None and before.position < meeting.position < after.position
             kinks.append(meeting.number if meeting is not None and inside else number)
+        # Intervals share their ends; of two kinks at one end only the change across both is known.
+        empty = [i for i in range(1, len(kinks)) if kinks[i] <= kinks[i - 1]]
+        pieces = [piece for i, piece in enumerate(pieces) if i not in empty]
+        kinks = [kink for i, kink in enumerate(kinks) if i not in empty]
         return LineProfile(tuple(pieces), tuple(kinks), tuple(self._clusters), self._reach)
 
     def _longest_chord(
@@ -348,18 +357,31 @@ class _Line:
     def _same_line(self, left: Piece, right: Piece) -> bool:
         return self._lies_on(left, right.position, right.value) and self._lies_on(right, left.position, left.value)
 
+    def _meeting(self, left: Piece, right: Piece) -> Meeting | None:
+        """Where two pieces meet; a place beyond an end of the interval by no more than its error is that end."""
+        meeting = meeting_of(self.context, left, right)
+        if meeting is None or meeting.error == 0:
+            return meeting
+        nearest = min(max(meeting.position, left.position), right.position)
+        if not 0 < abs(nearest - meeting.position) <= _margin(meeting):
+            return meeting
+        return dataclasses.replace(meeting, position=nearest, number=self.context.number(nearest))
+
     def _check_places(self, left: Piece, right: Piece, meeting: Meeting) -> tuple[fmpq | None, fmpq | None] | None:
         """One dyadic place on each side of t*, as near as the resolution asks and the errors allow.
 
         Where t* is the very place that an outer piece was sampled at (a kink on a short dyadic), that side
-        is known already and needs no place.
+        is known already and needs no place; with rounded answers, where it cannot be told from that place.
         """
-        left_known, right_known = left.position == meeting.position, right.position == meeting.position
+        left_known = meeting.position - left.position <= _margin(meeting)
+        right_known = right.position - meeting.position <= _margin(meeting)
+        if left_known and right_known:
+            return None
         bits = self.settings.resolution_bits
         if self.context.answer_bits is not None:
-            bits = min(bits, self.context.answer_bits // 3) - floor_log2(1 + abs(meeting.position))
+            bits = bits - floor_log2(1 + abs(meeting.position))
         if meeting.error > 0:
-            bits = min(bits, -floor_log2(16 * meeting.error))
+            bits = min(bits, -floor_log2(_margin(meeting)))
         while bits <= self.settings.resolution_bits + 64:
             cell = power_of_two(-bits)
             near = floor_to_grid(meeting.position, bits)
@@ -377,15 +399,15 @@ class _Line:
             return power_of_two(-self.settings.resolution_bits - 32)
         return (1 + abs(position)) * power_of_two(-self.settings.resolution_bits)
 
-    def _give_up(self, left: Piece, right: Piece, meeting: Meeting | None) -> None:
-        """Keep the change across the interval as one kink, and say that it may be several."""
+    def _give_up(self, left: Piece, right: Piece, meeting: Meeting | None, cluster: Cluster | None = None) -> None:
+        """Keep the change across the interval as one kink, and say that it may be several within ``cluster``."""
         if len(self._clusters) >= MOST_CLUSTERS:
             raise OracleError(
                 f"{MOST_CLUSTERS} intervals as short as {float(right.position - left.position):.3g} are not explained "
                 "by a kink: the oracle is not piecewise linear at its declared precision; "
                 "check its activation function, or extract in the float64 context if its answers are rounded"
             )
-        self._clusters.append(Cluster(left.position, right.position))
+        self._clusters.append(cluster or Cluster(left.position, right.position))
         inside = meeting is not None and left.position <= meeting.position <= right.position
         if meeting is not None and inside:
             self._found.append((meeting.position, meeting.number, left, right))
@@ -394,24 +416,33 @@ class _Line:
             self._found.append((middle, self.context.number(middle), left, right))
 
 
+def _margin(meeting: Meeting) -> fmpq:
+    """Places nearer to t* than this are not told from it; zero where answers are exact."""
+    return 16 * meeting.error
+
+
 def _between_meetings(left: Piece, right: Piece, meeting: Meeting) -> fmpq:
     """Where to cut when the outputs meet at different places: between the two that are farthest apart.
 
     Cutting at one of the places themselves would creep towards a true kink for ever when a single output
-    sees that kink alone.
+    sees that kink alone; so would a cut between two places that are not told apart.
     """
     others = [t for t in meeting.others or () if left.position < t < right.position]
     farthest = max(others, key=lambda t: abs(t - meeting.position), default=meeting.position)
     low, high = sorted((meeting.position, farthest))
-    return simple_between(low, high) if low < high else _scale_free_middle(left.position, right.position)
+    return (
+        simple_between(low, high)
+        if high - low > _margin(meeting)
+        else _scale_free_middle(left.position, right.position)
+    )
 
 
-def _outside_split(left: Piece, right: Piece, meeting: Meeting | None) -> fmpq:
+def _outside_split(left: Piece, right: Piece, meeting: Meeting | None, shortest: fmpq) -> fmpq:
     """Where to cut when the outer pieces do not meet inside: more than one kink is there.
 
     They meet just beyond one end when two kinks of opposite sign stand close together near that end. Then
     halving the exponent of the distance reaches a gap of 2^-200 in eight cuts; halving the distance itself
-    would need two hundred.
+    would need two hundred. No cut is nearer to the end than answers can tell: it would creep there.
     """
     length = right.position - left.position
     if meeting is not None:
@@ -420,6 +451,7 @@ def _outside_split(left: Piece, right: Piece, meeting: Meeting | None) -> fmpq:
         distance = max(beyond, before)
         if 0 < distance < length / 8:
             reach = power_of_two((floor_log2(distance) + floor_log2(length)) // 2)
+            reach = max(reach, shortest, _margin(meeting))
             if beyond > 0:
                 return max(right.position - reach, simple_between(left.position, right.position))
             return min(left.position + reach, simple_between(left.position, right.position))
