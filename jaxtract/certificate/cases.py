@@ -27,6 +27,9 @@ States = Mapping[int, tuple[bool, bool]]
 """Of every split unit: whether it is on, and whether strictly (z = 0 excluded)."""
 
 POINT_BITS = 30
+
+NEAR = 1e-9
+"""Units whose directions differ by less (squared sine) are taken two by two."""
 STEP_BITS = (2, 8, 20, 40, 80, 160)
 
 
@@ -68,13 +71,17 @@ def decide_zero(
         budget: linear programs that may be solved.
         progress: told how many were.
     """
-    search = _Cases(rows, targets, inputs, budget, progress or (lambda done: None))
-    try:
-        return Decision(search.prove({}), None, search.cases)
-    except DifferenceFoundError as found:
-        return Decision(None, found.point, search.cases)
-    except OutOfBudgetError:
-        return Decision(None, None, search.cases)
+    spent = 0
+    for deepest_first, share in ((True, budget // 4), (False, budget - budget // 4)):
+        before = spent
+        search = _Cases(rows, targets, inputs, share, deepest_first, _after(progress, before))
+        try:
+            return Decision(search.prove({}), None, before + search.cases)
+        except DifferenceFoundError as found:
+            return Decision(None, found.point, before + search.cases)
+        except OutOfBudgetError:
+            spent += search.cases
+    return Decision(None, None, spent)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +101,10 @@ class _Cases:
         targets: Sequence[Expression],
         inputs: int,
         budget: int,
+        deepest_first: bool,
         progress: Callable[[int], None],
     ):
-        self.rows, self.targets, self.inputs = rows, targets, inputs
+        self.rows, self.targets, self.inputs, self.deepest_first = rows, targets, inputs, deepest_first
         self.budget, self.progress, self.cases = budget, progress, 0
         self.relevant = _needed(rows, targets, inputs)
 
@@ -147,7 +155,17 @@ class _Cases:
         return [k for k in needed if k in set(now.open_units)]
 
     def _choose(self, now: _Resolved, candidates: Sequence[int], point: dict[int, float] | None) -> int:
-        """The unit on which the program's point cheats most; if on none, one of the targets' own."""
+        """What to split next: a guess, which costs cases when it is bad, and nothing else.
+
+        Deepest first: a unit that keeps two near ones apart, else that on which the program's point cheats most.
+        Few cases where a few units matter. Else layer by layer: every case is then a region of the input space,
+        of which low dimensions have few.
+        """
+        if not self.deepest_first:
+            return min(candidates)
+        apart = self._keeps_apart(now, set(candidates))
+        if apart is not None:
+            return apart
         if point is not None:
             cheats = {k: self._cheat(now, k, point) for k in candidates}
             worst = max(cheats, key=lambda k: cheats[k])
@@ -155,6 +173,24 @@ class _Cases:
                 return worst
         direct = {key - self.inputs for target in now.targets for key in target if key >= self.inputs}
         return max([k for k in candidates if k in direct] or candidates)
+
+    def _keeps_apart(self, now: _Resolved, candidates: set[int]) -> int | None:
+        """A unit in the difference of the first two open units that are nearly one (a changed last bit, say).
+
+        Where it is off the two may be one; where it is on they must both be off or both be on.
+        """
+        floats = {k: _floats(now.z[k]) for k in now.open_units}
+        for position, two in enumerate(now.open_units):
+            for one in now.open_units[:position]:
+                if not _near(floats[one], floats[two]):
+                    continue
+                lead = max(now.z[one], key=lambda key: abs(now.z[one][key]))
+                ratio = now.z[two].get(lead, fmpq(0)) / now.z[one][lead]
+                left = combine([(fmpq(1), now.z[two]), (-ratio, now.z[one])])
+                between = [key - self.inputs for key in left if key - self.inputs in candidates]
+                if between or one in candidates:
+                    return min(between) if between else one
+        return None
 
     def _cheat(self, now: _Resolved, unit: int, point: dict[int, float]) -> float:
         size = float(max(abs(x) for x in now.z[unit].values()))
@@ -179,6 +215,10 @@ class _Cases:
             known.append(z if z > 0 else fmpq(0))
         if any(value(target, known) != 0 for target in self.targets):
             raise DifferenceFoundError(point)
+
+
+def _after(progress: Callable[[int], None] | None, before: int) -> Callable[[int], None]:
+    return (lambda done: None) if progress is None else (lambda done: progress(before + done))
 
 
 def resolve(
@@ -239,6 +279,18 @@ def _needed(rows: Sequence[Expression], targets: Sequence[Expression], inputs: i
         needed.add(unit)
         todo |= {key - inputs for key in rows[unit] if key >= inputs} - needed
     return sorted(needed)
+
+
+def _floats(z: Expression) -> dict[int, float]:
+    largest = max(abs(x) for x in z.values())
+    return {key: float(x / largest) for key, x in z.items()}
+
+
+def _near(one: dict[int, float], two: dict[int, float]) -> bool:
+    """The same or opposite direction, as far as float64 sees."""
+    product = sum(x * two.get(key, 0.0) for key, x in one.items())
+    squares = sum(x * x for x in one.values()) * sum(x * x for x in two.values())
+    return product * product > (1 - NEAR) * squares
 
 
 def _short(x: float) -> fmpq:

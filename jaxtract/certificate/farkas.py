@@ -21,6 +21,9 @@ POSITIVE = 1e-9
 
 SHARE_BITS = 40
 
+NEARLY_OPPOSITE = -1 + 1e-9
+"""Cosine of rows that float64 programs cannot tell from opposite ones reliably."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Constraint:
@@ -39,24 +42,33 @@ class Answer:
     point: dict[int, float] | None
 
 
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """A non-negative combination of constraints: ``parts`` are (constraint, multiplier)."""
+
+    expression: Expression
+    strict: bool
+    parts: tuple[tuple[int, fmpq], ...]
+
+
 def search_point(constraints: Sequence[Constraint]) -> Answer:
     """A point where all constraints hold with the largest margin (of rows scaled to 1), or a proof of none."""
     keys = sorted({key for c in constraints for key in c.expression if key != CONSTANT})
     if not constraints:
         return Answer(None, {})
-    table = _rows(constraints, keys)
-    strict = np.array([c.strict for c in constraints])
-    for margin in (strict, np.ones(len(constraints), dtype=bool)):
+    rows = [_Row(c.expression, c.strict, ((i, fmpq(1)),)) for i, c in enumerate(constraints)]
+    rows += _sums(rows, _floats(rows, keys))
+    table = _floats(rows, keys)
+    strict = np.array([row.strict for row in rows])
+    for margin in (strict, np.ones(len(rows), dtype=bool)):
         found = _solve(table, margin)
         if found is None:
             continue  # no point even without the margins: the second program says which rows exclude it
         point, multipliers, best = found
         if best > POSITIVE:
             return Answer(None, dict(zip(keys, point, strict=True)))
-        proof = _proof(constraints, multipliers)
-        if proof is not None:
-            return Answer(proof, None)
-        return Answer(None, dict(zip(keys, point, strict=True)))
+        proof = _proof(constraints, rows, multipliers)
+        return Answer(proof, None) if proof is not None else Answer(None, dict(zip(keys, point, strict=True)))
     return Answer(None, None)
 
 
@@ -73,15 +85,30 @@ def refutes(constraints: Sequence[Constraint], multipliers: Sequence[fmpq]) -> b
     )
 
 
-def _rows(constraints: Sequence[Constraint], keys: Sequence[int]) -> np.ndarray:
-    """Coefficients and constant of every constraint in float64, each row scaled by its largest entry."""
+def _floats(rows: Sequence[_Row], keys: Sequence[int]) -> np.ndarray:
+    """Coefficients and constant of every row in float64, each row scaled by its largest entry."""
     column = {key: i for i, key in enumerate([*keys, CONSTANT])}
-    table = np.zeros((len(constraints), len(column)))
-    for i, c in enumerate(constraints):
-        largest = max((abs(x) for x in c.expression.values()), default=fmpq(1))
-        for key, x in c.expression.items():
+    table = np.zeros((len(rows), len(column)))
+    for i, row in enumerate(rows):
+        largest = max((abs(x) for x in row.expression.values()), default=fmpq(1))
+        for key, x in row.expression.items():
             table[i, column[key]] = float(x / largest)
     return table
+
+
+def _sums(rows: Sequence[_Row], table: np.ndarray) -> list[_Row]:
+    """The exact sums of rows that are nearly opposite: what is left of them is below the sight of float64."""
+    norms = np.linalg.norm(table, axis=1, keepdims=True)
+    unit = table / np.where(norms > 0, norms, 1.0)
+    found = []
+    for i, j in np.argwhere(np.triu(unit @ unit.T) < NEARLY_OPPOSITE):
+        one, two = rows[i].expression, rows[j].expression
+        key = max(one, key=lambda k: abs(one[k]))
+        if key in two:
+            factor = -one[key] / two[key]
+            total = combine([(fmpq(1), one), (factor, two)])
+            found.append(_Row(total, rows[i].strict or rows[j].strict, ((int(i), fmpq(1)), (int(j), factor))))
+    return found
 
 
 def _solve(table: np.ndarray, margin: np.ndarray) -> tuple[np.ndarray, np.ndarray, float] | None:
@@ -96,23 +123,30 @@ def _solve(table: np.ndarray, margin: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return result.x[:-1], np.maximum(-result.ineqlin.marginals, 0.0), float(result.x[-1])
 
 
-def _proof(constraints: Sequence[Constraint], estimate: np.ndarray) -> tuple[tuple[tuple[str, int], fmpq], ...] | None:
+def _proof(
+    constraints: Sequence[Constraint], rows: Sequence[_Row], estimate: np.ndarray
+) -> tuple[tuple[tuple[str, int], fmpq], ...] | None:
     """Exact multipliers near the estimated ones, if they prove anything."""
     chosen = [int(i) for i in np.flatnonzero(estimate > POSITIVE)]
-    support = [constraints[i] for i in chosen]
+    support = [rows[i] for i in chosen]
     if not support:
         return None
-    sizes = [max(abs(x) for x in c.expression.values()) if c.expression else fmpq(1) for c in support]
+    sizes = [max((abs(x) for x in row.expression.values()), default=fmpq(1)) for row in support]
     guess = [fmpq(round(estimate[i] * 2**SHARE_BITS), 1 << SHARE_BITS) / s for i, s in zip(chosen, sizes, strict=True)]
     for constant in (True, False):  # a combination that is zero, else one that is below zero
-        multipliers = _balanced(support, guess, constant=constant)
-        if multipliers is not None and refutes(support, multipliers):
-            pairs = zip(support, multipliers, strict=True)
-            return tuple((c.name, m) for c, m in pairs if m != 0)
+        balanced = _balanced(support, guess, constant=constant)
+        if balanced is None:
+            continue
+        multipliers = [fmpq(0)] * len(constraints)
+        for row, share in zip(support, balanced, strict=True):
+            for i, factor in row.parts:
+                multipliers[i] += share * factor
+        if refutes(constraints, multipliers):
+            return tuple((c.name, m) for c, m in zip(constraints, multipliers, strict=True) if m != 0)
     return None
 
 
-def _balanced(support: Sequence[Constraint], guess: Sequence[fmpq], *, constant: bool) -> list[fmpq] | None:
+def _balanced(support: Sequence[_Row], guess: Sequence[fmpq], *, constant: bool) -> list[fmpq] | None:
     """Multipliers near ``guess`` under which every coefficient (and the constant, if asked) cancels."""
     keys = sorted({key for c in support for key in c.expression if constant or key != CONSTANT})
     rows = [[c.expression.get(key, fmpq(0)) for c in support] for key in keys]
