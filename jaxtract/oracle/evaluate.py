@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import abc
+
 import numpy as np
 from flint import fmpq, fmpz, fmpz_mat
 
@@ -12,11 +14,27 @@ CHUNK = 4096
 """Points that are evaluated together: enough to hide the cost of a call, few enough to bound memory."""
 
 
-class FlintEvaluator:
+class PointEvaluator(abc.ABC):
+    """Exact values of one network at batches of points, however they are computed."""
+
+    @abc.abstractmethod
+    def __call__(self, points: PointBatch) -> np.ndarray:
+        """f at every point: an object array of ``fmpq``, shape (points, outputs)."""
+
+    @abc.abstractmethod
+    def describe(self) -> str:
+        """The method in words, with what its self-test said if it has one, for reports."""
+
+
+class FlintEvaluator(PointEvaluator):
     """Exact values of one network. Denominators are cleared once; then all is integers.
 
     In layer l every value is an integer over one common denominator: the product of the layers' own
     denominators and the power of two that the points brought along. ReLU looks at signs only.
+
+    Attributes:
+        inputs, outputs: dimensions of x and f(x).
+        layers: (W^T, b^T, denominator) per layer, integers of shapes (in, out) and (1, out).
     """
 
     def __init__(self, network: ExactNetwork):
@@ -24,61 +42,104 @@ class FlintEvaluator:
         self.outputs = network.outputs
         # The coordinate axes are the commonest directions; their image is the first weight itself.
         self._axes: list[list[fmpz]] | None = None
-        self._layers = [_integer_layer(w, b) for w, b in zip(network.weights, network.biases, strict=True)]
+        self.layers = [_integer_layer(w, b) for w, b in zip(network.weights, network.biases, strict=True)]
+        # A search asks the same lines again and again.
+        self._anchors = _LastProduct(self.layers[0][0])
+        self._directions = _LastProduct(self.layers[0][0])
+
+    def describe(self) -> str:
+        return "flint"
 
     def __call__(self, points: PointBatch) -> np.ndarray:
-        """f at every point: an object array of ``fmpq``, shape (points, outputs)."""
+        return self.continue_from(self.first_layer(points), points)
+
+    def first_layer(self, points: PointBatch) -> FirstLayer:
+        """The first layer on the anchors and directions of a batch."""
+        anchors = self._anchors(points.anchors.mantissa)
+        if points.directions is not None:
+            return FirstLayer(self.layers[0], points, anchors, self._directions(points.directions.mantissa), None)
+        if self._axes is None:
+            self._axes = self.layers[0][0].tolist()
+        return FirstLayer(self.layers[0], points, anchors, self.layers[0][0], self._axes)
+
+    def continue_from(self, first: FirstLayer, points: PointBatch) -> np.ndarray:
+        """f at points that share the anchors and directions of ``first``."""
         values = np.empty((len(points), self.outputs), dtype=object)
         start = 0
-        first = _FirstLayer(self._layers[0], points, self._images_of_axes() if points.directions is None else None)
         for chunk in points.chunks(CHUNK):
             values[start : start + len(chunk)] = self._chunk(first, chunk)
             start += len(chunk)
         return values
 
-    def _images_of_axes(self) -> list[list[fmpz]]:
-        if self._axes is None:
-            self._axes = self._layers[0][0].tolist()
-        return self._axes
-
-    def _chunk(self, first: _FirstLayer, points: PointBatch) -> np.ndarray:
-        hidden = len(self._layers) > 1
+    def _chunk(self, first: FirstLayer, points: PointBatch) -> np.ndarray:
+        hidden = len(self.layers) > 1
         state, scale = first.image(points, relu=hidden), first.scale
-        for index, (weight, bias, denominator) in enumerate(self._layers[1:], start=1):
+        for index, (weight, bias, denominator) in enumerate(self.layers[1:], start=1):
             state = state * weight + fmpz_mat(len(points), 1, [1] * len(points)) * (bias * scale)
             scale = scale * denominator
-            if index + 1 < len(self._layers):
+            if index + 1 < len(self.layers):
                 state = fmpz_mat(state.nrows(), state.ncols(), [z if z > 0 else 0 for z in state.entries()])
         out = np.empty((len(points), self.outputs), dtype=object)
         out.ravel()[:] = [fmpq(z, scale) for z in state.entries()]
         return out
 
 
-class _FirstLayer:
-    """The first layer on the structure of a batch: anchors and directions are mapped, points are added."""
+class FirstLayer:
+    """The first layer on the structure of a batch: anchors and directions are mapped, points are added.
 
-    def __init__(self, layer: tuple[fmpz_mat, fmpz_mat, fmpz], points: PointBatch, axes: list[list[fmpz]] | None):
-        weight, bias, denominator = layer
-        power = points.exponent
-        self.scale = denominator * (fmpz(1) << power)
-        anchors = points.anchors.at_exponent(power) * weight
-        ones = fmpz_mat(anchors.nrows(), 1, [1] * anchors.nrows())
-        self._anchors = (anchors + ones * (bias * (fmpz(1) << power))).tolist()
-        self._directions = (
-            (axes or weight.tolist()) if points.directions is None else (points.directions.mantissa * weight).tolist()
-        )
-        self._shift = fmpz(1) << (power - points.step_exponent - points.direction_exponent)
+    Attributes:
+        scale: a value of the first layer is its integer / scale.
+        anchors: integers of W a + b, (anchors, width).
+        directions: integers of W v, (directions, width); times ``shift`` and the step they add to an anchor's.
+        shift: power of two.
+    """
+
+    def __init__(
+        self,
+        layer: tuple[fmpz_mat, fmpz_mat, fmpz],
+        points: PointBatch,
+        anchors: fmpz_mat,
+        directions: fmpz_mat,
+        direction_rows: list[list[fmpz]] | None,
+    ):
+        _, bias, denominator = layer
+        unit = fmpz(1) << points.exponent
+        self.scale = denominator * unit
+        self.anchors = anchors * (fmpz(1) << (points.exponent - points.anchors.exponent))
+        self.anchors = self.anchors + fmpz_mat(anchors.nrows(), 1, [1] * anchors.nrows()) * (bias * unit)
+        self.directions = directions
+        self.shift = fmpz(1) << (points.exponent - points.step_exponent - points.direction_exponent)
+        self._anchor_rows: list[list[fmpz]] | None = None
+        self._direction_rows = direction_rows
 
     def image(self, points: PointBatch, *, relu: bool) -> fmpz_mat:
+        """Integers of all points after the first layer, (points, width)."""
+        if self._anchor_rows is None:
+            self._anchor_rows = self.anchors.tolist()
+        if self._direction_rows is None:
+            self._direction_rows = self.directions.tolist()
         entries: list[fmpz | int] = []
         for a, d, step in zip(points.anchor, points.direction, points.steps, strict=True):
-            factor = step * self._shift
-            row = zip(self._anchors[a], self._directions[d], strict=True)
+            factor = step * self.shift
+            row = zip(self._anchor_rows[a], self._direction_rows[d], strict=True)
             if relu:
                 entries.extend([z if (z := x + factor * v) > 0 else 0 for x, v in row])
             else:
                 entries.extend([x + factor * v for x, v in row])
-        return fmpz_mat(len(points), len(self._anchors[0]) if self._anchors else 0, entries)
+        return fmpz_mat(len(points), self.anchors.ncols(), entries)
+
+
+class _LastProduct:
+    """matrix -> matrix * right; the last product is kept."""
+
+    def __init__(self, right: fmpz_mat):
+        self._right = right
+        self._last: tuple[fmpz_mat, fmpz_mat] | None = None
+
+    def __call__(self, matrix: fmpz_mat) -> fmpz_mat:
+        if self._last is None or self._last[0] != matrix:
+            self._last = matrix, matrix * self._right
+        return self._last[1]
 
 
 def _integer_layer(weight: object, bias: object) -> tuple[fmpz_mat, fmpz_mat, fmpz]:

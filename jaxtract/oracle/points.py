@@ -59,6 +59,15 @@ class PointBatch:
             steps=self.steps[start:stop],
         )
 
+    def select(self, rows: Sequence[int]) -> PointBatch:
+        """The points of these rows, in this order; anchors and directions are shared, not copied."""
+        return dataclasses.replace(
+            self,
+            anchor=tuple(self.anchor[row] for row in rows),
+            direction=tuple(self.direction[row] for row in rows),
+            steps=tuple(self.steps[row] for row in rows),
+        )
+
     def chunks(self, size: int) -> Iterator[PointBatch]:
         for start in range(0, len(self), size):
             yield self.take(start, start + size)
