@@ -118,6 +118,13 @@ class KnownLayers:
             state = np.maximum(z, 0)
         return found
 
+    def pull_back64(self, points: np.ndarray, outer: np.ndarray) -> np.ndarray:
+        """Gradients at the points of functions of the last activations with gradients ``outer`` (points, width)."""
+        gradients = outer
+        for (weight, _), z in zip(reversed(self._float_layers), reversed(self.values64(points)), strict=True):
+            gradients = (gradients * (z > 0)) @ weight
+        return gradients
+
 
 def _masked_columns(matrix: fmpz_mat, mask: np.ndarray) -> fmpz_mat:
     columns = matrix.ncols()

@@ -40,6 +40,10 @@ FEWEST_LOST = 2
 """A neuron is given up when this many crossings showed nothing, and more than half as many as showed something."""
 
 
+SPARE_EQUATIONS = 6
+"""Equations beyond the unknown signs: a neuron of a deeper layer does not satisfy them."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Transversal:
     """Four points base + s * direction, s = -2, -1, 1, 2, all in grid units."""
@@ -85,7 +89,7 @@ class RationalForm:
 
 
 @dataclasses.dataclass
-class _Place:
+class Place:
     """A point on the neuron's boundary, the region it is in, the neuron's form there."""
 
     point: GridVector
@@ -122,9 +126,9 @@ class BoundaryWalk:
         self.inconsistent = False
         self._failed: set[int] = set()
         start = form.put_onto(to_grid(point))
-        self.start = _Place(start, layers.pattern(_row(start), [ONE])[0], form)
+        self.start = Place(start, layers.pattern(_row(start), [ONE])[0], form)
         self.place = self.start
-        self._visited = [self.start]
+        self.visited = [self.start]
 
     def weigh_start(self) -> None:
         """Equations of the measured normal: one per coordinate."""
@@ -141,14 +145,20 @@ class BoundaryWalk:
         self._resolve()
 
     def run(self, most_steps: int) -> Probe:
-        """Walk until every weight is known, or nothing new comes. Yields transversals to be asked."""
-        most_crossings = 16 + 2 * self.system.width
+        """Walk until every weight is known, or nothing new comes. Yields transversals to be asked.
+
+        While signs are open, a walk ends as soon as its equations are enough for them: with known signs it goes on
+        more cheaply (call ``run`` again after ``learn_signs``).
+        """
+        self.steps = 0
+        most_crossings = self.crossings + 16 + 2 * self.system.width
         while (
             not self.inconsistent
             and not self.given_up
             and self._open_targets()
             and self.steps < most_steps
             and self.crossings < most_crossings
+            and not self._enough_for_signs()
         ):
             self.steps += 1
             plan = self._plan()
@@ -166,6 +176,10 @@ class BoundaryWalk:
     @property
     def given_up(self) -> bool:
         return self.lost >= FEWEST_LOST and 2 * self.lost > self.crossings
+
+    def _enough_for_signs(self) -> bool:
+        signs_open = not self.system.signs.all()
+        return signs_open and len(self.system.equations) >= self.system.width + SPARE_EQUATIONS
 
     def _open_targets(self) -> list[int]:
         return [i for i in self.system.unknown if i not in self._failed]
@@ -209,7 +223,7 @@ class BoundaryWalk:
 
     def _go_back(self) -> None:
         """Continue from another place that was on the boundary for certain."""
-        self.place = self._visited[int(self.rng.integers(len(self._visited)))]
+        self.place = self.visited[int(self.rng.integers(len(self.visited)))]
 
     # -- crossing, exact --
 
@@ -251,7 +265,7 @@ class BoundaryWalk:
         return None if weight is None else weight if upwards else -weight
 
     def _measure(
-        self, place: _Place, wall: AffineForm, along: GridVector, crossing: GridVector
+        self, place: Place, wall: AffineForm, along: GridVector, crossing: GridVector
     ) -> Generator[Transversal, np.ndarray, fmpq | None]:
         """beta of Z + beta z_h from one transversal behind the wall; None when nothing bends there."""
         base = [x + (v >> BEYOND_BITS) for x, v in zip(crossing, along, strict=True)]
@@ -278,7 +292,7 @@ class BoundaryWalk:
 
     def _enter(
         self,
-        place: _Place,
+        place: Place,
         layer: int,
         neuron: int,
         wall: AffineForm,
@@ -309,8 +323,8 @@ class BoundaryWalk:
         if not self._agrees(moved, pattern):
             self._go_back()
             return
-        self.place = _Place(moved, pattern, form)
-        self._visited.append(self.place)
+        self.place = Place(moved, pattern, form)
+        self.visited.append(self.place)
 
     def _agrees(self, point: GridVector, pattern: Pattern) -> bool:
         """Whether the point lies in the region that it was meant to reach."""

@@ -12,16 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 from flint import fmpq, fmpz, fmpz_mat
 
+from jaxtract.geometry.boundary_points import boundary_points
 from jaxtract.geometry.grid import floats_to_grid
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk, RationalForm
 from jaxtract.layers.any_depth.found_layers import Row
-
-PLACE_SCALES = (0.5, 1.0, 3.0, 10.0)
-"""Sizes of the random segments that are searched for places on a boundary."""
-
-SEGMENTS, SAMPLES = 240, 24
-
 
 def complete_by_kinks(layers: KnownLayers, row: Row, numerators: fmpz_mat, scales: Sequence[fmpz]) -> bool:
     """Open weights of a row over the last of ``layers``, from unexplained kinks; True when one was found."""
@@ -50,22 +45,7 @@ def places_on_boundary(layers: KnownLayers, row: Row, rng: np.random.Generator) 
     Only places where every open weight is off.
     """
     weights, bias = _row64(layers, row)
-    inputs = layers.inputs
-    scale = np.array(PLACE_SCALES)[rng.integers(len(PLACE_SCALES), size=(SEGMENTS, 1))]
-    start = rng.standard_normal((SEGMENTS, inputs)) * scale
-    step = rng.standard_normal((SEGMENTS, inputs)) * scale
-    grid = np.linspace(-2, 2, SAMPLES)
-    points = start[:, None, :] + grid[None, :, None] * step[:, None, :]
-    z = _value64(layers, weights, bias, points.reshape(-1, inputs)).reshape(SEGMENTS, SAMPLES)
-    segment, left = np.nonzero(z[:, :-1] * z[:, 1:] < 0)
-    low, high = grid[left], grid[left + 1]
-    sign = np.sign(z[segment, left])
-    for _ in range(60):
-        middle = (low + high) / 2
-        value = _value64(layers, weights, bias, start[segment] + middle[:, None] * step[segment])
-        before = np.sign(value) == sign
-        low, high = np.where(before, middle, low), np.where(before, high, middle)
-    found = start[segment] + low[:, None] * step[segment]
+    found = boundary_points(lambda x: _value64(layers, weights, bias, x), layers.inputs, row.seen_at, rng)
     if len(found) == 0:
         return found
     last = layers.values64(found)[-1]

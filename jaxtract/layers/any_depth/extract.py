@@ -23,6 +23,7 @@ from jaxtract.layers.any_depth.complete_rows import (
     places_on_boundary,
     walks_from,
 )
+from jaxtract.layers.any_depth.extreme_lines import extreme_line
 from jaxtract.layers.any_depth.first_layer import measure_line, straight
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, stacked, without_unread
 from jaxtract.layers.any_depth.input_slice import InputSlice, SliceAsker
@@ -49,7 +50,9 @@ Kink = tuple[int, int]
 """(line, kink on it)"""
 
 MOST_DEPTH = 64
-FIRST_WALKS = 3
+RANDOM_LINES = 0.25
+"""Share of later lines that are random; the others run between extremes of a known layer."""
+
 PATIENCE = 3
 """How many times lines are added to find what a layer lacks before the next layer is begun without it."""
 
@@ -164,12 +167,20 @@ class _AnyDepth:
     def _next_lines(self, counterexamples: Sequence[Sequence[fmpq]]) -> list[Line]:
         rank = self.slice.rank
         chosen = list(counterexamples[:2])
-        return [random_line(rank, self.rng, base) for base in chosen] + [
-            random_line(rank, self.rng) for _ in range(2 - len(chosen))
-        ]
+        lines = [random_line(rank, self.rng, base) for base in chosen]
+        oriented = [layer for layer in self.layers if all(layer.signs)]
+        while len(lines) < 2:
+            if not oriented or self.rng.random() < RANDOM_LINES:
+                lines.append(random_line(rank, self.rng))
+            else:
+                # The last layer that is complete in its signs is the one whose successor lacks a neuron.
+                depth = len(oriented) if self.rng.random() < 0.7 else int(self.rng.integers(1, len(oriented) + 1))
+                lines.append(extreme_line(stacked(rank, oriented[:depth]), self.rng))
+        return lines
 
     def _add_lines(self, lines: Sequence[Line]) -> None:
         self.progress.phase("search")
+        self.blocked = 0
         if lines:
             self.pool.search(lines, self.settings)
 
@@ -227,7 +238,7 @@ class _AnyDepth:
                     passing[i].append(level)
                 elif span is Span.EVERYTHING:
                     unknown[i].append(level)
-        new = depth + 1 if depth and not self._incomplete() else None
+        new = depth + 1 if depth and self.blocked != depth + 1 and not self._incomplete() else None
         found = []
         for kink, sure, open_ in zip(kinks, passing, unknown, strict=True):
             if self.pool.sighting(*kink).form is None:
@@ -278,7 +289,8 @@ class _AnyDepth:
         if level == 1:
             return kinks
         if not all(self._signs_behind(level)):
-            size = FIRST_WALKS + 2 * self.layers[level - 2].signs.count(0) // self.slice.rank
+            unknown = self.layers[level - 2].signs.count(0)
+            size = 2 if level > 2 else 1 + -(-unknown // self.slice.rank) + 1
         else:
             size = max(8, len(kinks) // 2)
         if len(kinks) <= size:
@@ -301,6 +313,7 @@ class _AnyDepth:
         for later in range(level, len(self.versions)):
             self.versions[later] += 1
         self.done.clear()
+        self.blocked = 0
         self.patience = PATIENCE
         self.progress.neurons(sum(len(found.rows) for found in self.layers), None)
         if level > 1:
@@ -341,6 +354,11 @@ class _AnyDepth:
         run_walks(self.pool.asker, walks, 60 + 8 * layers.widths[-1], self.slice.rank)
         if not all(signs):
             self._signs_from(level, walks)
+            if not all(self.layers[level - 2].signs):
+                # Equations that do not fit together: the layer before lacks a neuron. New lines will show it.
+                self.blocked = level
+                return []
+            run_walks(self.pool.asker, walks, 60 + 8 * layers.widths[-1], self.slice.rank)
         rows = merge_rows([row for row in map(row_of, walks) if row is not None])
         return self._confirmed(level, rows)
 
@@ -417,10 +435,10 @@ class _AnyDepth:
         if not rows:
             return []
         candidate = stacked(self.slice.rank, [*self.layers[: level - 1], FoundLayer(list(rows), [0] * len(rows))])
-        seen, unseen = self.pool.crossings(candidate)
+        seen, unseen = self.pool.crossings(candidate, [row.missing for row in rows])
         doubtful = [i for i in range(len(rows)) if seen[i] < 3 or seen[i] < unseen[i]]
         for i, (hits, asked) in zip(
-            doubtful, visible_places(self.pool.asker, candidate, doubtful, self.rng), strict=True
+            doubtful, visible_places(self.pool.asker, candidate, rows, doubtful, self.rng), strict=True
         ):
             # The sighting that the row comes from proves nothing.
             seen[i], unseen[i] = seen[i] - 1 + hits, unseen[i] + asked - hits

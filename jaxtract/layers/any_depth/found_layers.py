@@ -14,10 +14,14 @@ from precision.context import common_denominator
 
 @dataclasses.dataclass
 class Row:
-    """z = weights . a + bias up to sign and scale; ``None`` where a weight is not known."""
+    """z = weights . a + bias up to sign and scale; ``None`` where a weight is not known.
+
+    ``seen_at`` holds places (float64) where the neuron's boundary was seen.
+    """
 
     weights: list[fmpq | None]
     bias: fmpq
+    seen_at: list[np.ndarray] = dataclasses.field(default_factory=list)
 
     @property
     def missing(self) -> list[int]:
@@ -52,7 +56,7 @@ class Row:
             return None
         weights = [a if a is not None else (None if b is None else factor * b) for a, b in
                    zip(self.weights, other.weights, strict=True)]
-        return Row(weights, self.bias)
+        return Row(weights, self.bias, [*self.seen_at, *other.seen_at])
 
 
 @dataclasses.dataclass
@@ -65,7 +69,7 @@ class FoundLayer:
     def oriented(self) -> FoundLayer:
         """Rows multiplied by their known signs."""
         rows = [
-            Row([None if w is None else -w for w in row.weights], -row.bias) if sign < 0 else row
+            Row([None if w is None else -w for w in row.weights], -row.bias, row.seen_at) if sign < 0 else row
             for row, sign in zip(self.rows, self.signs, strict=True)
         ]
         return FoundLayer(rows, [abs(sign) for sign in self.signs])
@@ -95,11 +99,6 @@ def merge_rows(rows: Sequence[Row]) -> list[Row]:
         else:
             merged.append(row)
     return merged
-
-
-def reliable(row: Row, on: np.ndarray) -> bool:
-    """Whether the row's value is known where the neurons ``on`` are active."""
-    return not any(on[i] for i in row.missing)
 
 
 def without_unread(layers: Sequence[FoundLayer], gamma: np.ndarray) -> tuple[list[FoundLayer], np.ndarray]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from flint import fmpz
 
-from jaxtract.geometry.grid import grid_matrix
+from jaxtract.geometry.grid import grid_matrix, to_floats
 from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk, Transversal
 from jaxtract.layers.any_depth.found_layers import Row
 from jaxtract.oracle.points import PointBatch
@@ -58,4 +58,4 @@ def row_of(walk: BoundaryWalk) -> Row | None:
     if bias is None:
         return None
     weights = [walk.system.weights.get(i) for i in range(walk.system.width)]
-    return Row(weights, bias)
+    return Row(weights, bias, [to_floats(place.point) for place in walk.visited])

@@ -113,18 +113,27 @@ class Pool:
         """Kinks (line, kink) as numerators and common denominators."""
         return homogeneous([self.lines[i].point(self.lines[i].kinks[k]) for i, k in wanted], self.inputs)
 
-    def crossings(self, layers: KnownLayers) -> tuple[list[int], list[int]]:
-        """For every neuron of the last layer: kinks that are its zeros, and zeros on the lines where no kink is."""
+    def crossings(self, layers: KnownLayers, missing: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
+        """For every neuron of the last layer: kinks that are its zeros, and zeros on the lines where no kink is.
+
+        ``missing``: its open weights; where such a neuron is on nothing is predicted.
+        """
         width = layers.widths[-1]
         seen, unseen = np.zeros(width, dtype=int), np.zeros(width, dtype=int)
         for line in self.lines:
             if not line.kinks:
                 continue
             places = [line.middle(0), *line.kinks, line.middle(len(line.kinks))]
-            z = layers.preactivations(*homogeneous([line.point(t) for t in places], self.inputs))[-1].tolist()
+            heights = layers.preactivations(*homogeneous([line.point(t) for t in places], self.inputs))
+            z = heights[-1].tolist()
             sides = np.array([[(x > 0) - (x < 0) for x in row] for row in z], dtype=int).reshape(len(places), width)
-            seen += np.sum(sides == 0, axis=0)
-            unseen += np.sum(sides[:-1] * sides[1:] < 0, axis=0)
+            known = np.ones((len(places), width), dtype=bool)
+            if any(missing):
+                before = np.array([[x > 0 for x in row] for row in heights[-2].tolist()], dtype=bool)
+                for i, open_weights in enumerate(missing):
+                    known[:, i] = ~before[:, list(open_weights)].any(axis=1)
+            seen += np.sum((sides == 0) & known, axis=0)
+            unseen += np.sum((sides[:-1] * sides[1:] < 0) & known[:-1] & known[1:], axis=0)
         return seen.tolist(), unseen.tolist()
 
     def known_values(self) -> list[tuple[list[fmpq], np.ndarray]]:

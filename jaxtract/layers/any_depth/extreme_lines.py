@@ -1,0 +1,64 @@
+"""Lines on which rarely seen neurons are seen: between opposite extremes of what the known layers can do.
+
+A neuron that is on for one input in a hundred is met by one random line in fifty. Its pre-activation is a linear function
+of the layer before it, which is known: a line from a point where some random combination of that layer is largest to one where
+it is smallest crosses most boundaries.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from flint import fmpq
+
+from jaxtract.geometry.known_layers import KnownLayers
+from jaxtract.search.lines import Line
+from jaxtract.search.random_lines import BASE_BITS, DIRECTION_BITS
+
+STARTS, STEPS = 8, 40
+
+
+def extreme_line(layers: KnownLayers, rng: np.random.Generator) -> Line:
+    """A line through the two extremes of a random combination of the last layer's activations."""
+    weights = rng.standard_normal(layers.widths[-1])
+    high, low = (_extreme(layers, sign * weights, rng) for sign in (1.0, -1.0))
+    return line_through(high, low, rng)
+
+
+def line_through(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> Line:
+    """The line through two points, rounded to short dyadics; through a random direction where they coincide."""
+    direction = second - first
+    if np.max(np.abs(direction)) < 2.0**-BASE_BITS:
+        direction = rng.standard_normal(len(first))
+    pivot = int(np.argmax(np.abs(direction)))
+    unit = 1 << DIRECTION_BITS
+    entries = [fmpq(int(x), unit) for x in np.rint(direction / direction[pivot] * unit)]
+    entries[pivot] = fmpq(1)
+    base = [fmpq(int(x), 1 << BASE_BITS) for x in np.rint(first * (1 << BASE_BITS))]
+    return Line(tuple(base), tuple(entries), pivot)
+
+
+def _extreme(layers: KnownLayers, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Of several starts the point where weights . a / (size of a) ends largest, by gradient ascent in float64."""
+    points = rng.standard_normal((STARTS, layers.inputs)) * np.exp(rng.standard_normal((STARTS, 1)))
+    best, best_value = points[0], -np.inf
+    step = 0.5
+    for _ in range(STEPS):
+        values, gradients = _share(layers, weights, points)
+        k = int(np.argmax(values))
+        if values[k] > best_value:
+            best, best_value = points[k].copy(), values[k]
+        sizes = np.linalg.norm(gradients, axis=1, keepdims=True)
+        lengths = np.linalg.norm(points, axis=1, keepdims=True)
+        points = points + step * lengths * gradients / np.maximum(sizes, 1e-300)
+        points *= lengths / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-300)
+        step *= 0.93
+    return best
+
+
+def _share(layers: KnownLayers, weights: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """weights . a / |a| and its gradient, for every point."""
+    activations = np.maximum(layers.values64(points)[-1], 0)
+    size = np.linalg.norm(activations, axis=1) + 1e-12
+    value = activations @ weights / size
+    outer = (weights[None, :] - value[:, None] * activations / size[:, None]) / size[:, None]
+    return value, layers.pull_back64(points, outer)
