@@ -12,7 +12,7 @@ from jaxtract.network.families import FAMILIES, exact_network, he
 
 NARROW = (2, 5, 5, 5, 5, 1)
 SHAPES = ((4, 6, 2), (3, 5, 4, 2), (6, 8, 6, 4, 1), NARROW, (8, 10, 3))
-WIDER = ((4, 6, 2), (8, 10, 3), (6, 8, 6, 4, 1), (12, 10, 10, 8, 2), (20, 10, 1))
+WIDER = ((4, 6, 2), (8, 10, 3), (6, 8, 6, 4, 1), (12, 16, 12, 12, 3), (20, 10, 1))
 
 
 def equal_pair(seed):
