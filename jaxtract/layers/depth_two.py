@@ -140,7 +140,7 @@ class _DepthTwo:
     def _check_oracle(self) -> None:
         line = random_line(self.oracle.inputs, self.rng)
         self.oracle.check_determinism(scattered(dyadic_matrix([line.base], self.oracle.inputs)))
-        near = [fmpq(0), power_of_two(-320), power_of_two(-319)]
+        near = [fmpq(0), power_of_two(-320), power_of_two(-319), power_of_two(-40)]
         self.oracle.check_affine(scattered(points_on_line(line.base, line.direction, near)))
 
     def _rounds(self) -> Outcome:

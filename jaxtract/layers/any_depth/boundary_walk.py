@@ -28,7 +28,7 @@ from jaxtract.geometry.grid import (
     to_grid,
 )
 from jaxtract.geometry.known_layers import AffineForm, KnownLayers, Pattern
-from jaxtract.layers.any_depth.row_system import Equation, InconsistentRow, RowSystem
+from jaxtract.layers.any_depth.row_system import InconsistentRow, RowSystem
 
 BEYOND_BITS = 160
 """The transversal runs 2^-BEYOND_BITS behind the crossed boundary ..."""
@@ -40,8 +40,8 @@ FEWEST_LOST = 2
 """A neuron is given up when this many crossings showed nothing, and more than half as many as showed something."""
 
 
-SPARE_EQUATIONS = 6
-"""Equations beyond the unknown signs: a neuron of a deeper layer does not satisfy them."""
+FEWEST_CROSSINGS = 4
+"""Weights that must be known before a neuron's equations are trusted with the signs of a layer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +118,6 @@ class BoundaryWalk:
     ):
         self.layers = layers
         self.own = layers.depth - 1
-        self.system = RowSystem(layers.widths[-1], signs)
         self.rng = rng
         self.crossings = 0
         self.lost = 0
@@ -129,26 +128,30 @@ class BoundaryWalk:
         self.start = Place(start, layers.pattern(_row(start), [ONE])[0], form)
         self.place = self.start
         self.visited = [self.start]
+        self.system = RowSystem(self.start.pattern[self.own], signs)
+        self._earlier = self._off_at_start()
 
     def weigh_start(self) -> None:
         """Equations of the measured normal: one per coordinate."""
         matrix, _ = self.layers.forms(self.own, self.start.pattern)
-        side = self.start.pattern[self.own]
-        columns = matrix.transpose().tolist()
-        for column, value in zip(columns, self.start.form.normal, strict=True):
-            self.system.add(Equation(side, [int(x) for x in column], value))
+        for column, value in zip(matrix.transpose().tolist(), self.start.form.normal, strict=True):
+            self.system.add(self.start.pattern[self.own], [int(x) for x in column], value)
         self._resolve()
 
     def learn_signs(self, signs: Sequence[int]) -> None:
         """Signs of the last known layer, found after the walk."""
-        self.system.signs = np.array(signs, dtype=int)
-        self._resolve()
+        try:
+            self.system.learn_signs(signs)
+        except InconsistentRow:
+            self.inconsistent = True
+        else:
+            self._resolve()
 
-    def run(self, most_steps: int) -> Probe:
+    def run(self, most_steps: int, *, for_signs: bool = False) -> Probe:
         """Walk until every weight is known, or nothing new comes. Yields transversals to be asked.
 
-        While signs are open, a walk ends as soon as its equations are enough for them: with known signs it goes on
-        more cheaply (call ``run`` again after ``learn_signs``).
+        ``for_signs``: end as soon as the equations are enough for the open signs; with known signs the walk goes on
+        more cheaply (``learn_signs``, then ``run`` again).
         """
         self.steps = 0
         most_crossings = self.crossings + 16 + 2 * self.system.width
@@ -158,7 +161,7 @@ class BoundaryWalk:
             and self._open_targets()
             and self.steps < most_steps
             and self.crossings < most_crossings
-            and not self._enough_for_signs()
+            and not (for_signs and self._enough_for_signs())
         ):
             self.steps += 1
             plan = self._plan()
@@ -178,8 +181,10 @@ class BoundaryWalk:
         return self.lost >= FEWEST_LOST and 2 * self.lost > self.crossings
 
     def _enough_for_signs(self) -> bool:
-        signs_open = not self.system.signs.all()
-        return signs_open and len(self.system.equations) >= self.system.width + SPARE_EQUATIONS
+        """Signs are open, and this neuron alone can tell them: all of E is determined, and a few weights are known."""
+        if self.system.signs.all() or self.own == 0:
+            return False
+        return self.crossings >= FEWEST_CROSSINGS and self.system.rank() == self.system.width
 
     def _open_targets(self) -> list[int]:
         return [i for i in self.system.unknown if i not in self._failed]
@@ -200,26 +205,46 @@ class BoundaryWalk:
         normal = place.form.normal64()
         values = [matrix @ x + offset for matrix, offset in forms]
         tangent = [matrix - np.outer(matrix @ normal, normal) for matrix, _ in forms]
-        for direction in self._directions(tangent[self.own], values[self.own], normal):
+        for direction in self._directions(tangent, values, normal):
             hit = _first_hit(tangent, values, place.pattern, direction)
             if hit is not None:
                 return hit[0], hit[1], direction
         return None
 
-    def _directions(self, tangent: np.ndarray, values: np.ndarray, normal: np.ndarray) -> list[np.ndarray]:
+    def _directions(
+        self, tangents: list[np.ndarray], values: list[np.ndarray], normal: np.ndarray
+    ) -> list[np.ndarray]:
         """Towards the nearest open neurons, then anywhere."""
-        lengths = np.linalg.norm(tangent, axis=1)
-        targets = [i for i in self._open_targets() if lengths[i] > 1e-9]
-        distance = {i: abs(values[i]) / lengths[i] * np.exp(0.3 * self.lost * self.rng.standard_normal()) for i in targets}
-        found = []
-        for i in sorted(targets, key=lambda i: distance[i])[:3]:
-            found.append(-np.sign(values[i]) * tangent[i] / lengths[i])
+        targets: list[tuple[float, np.ndarray]] = []
+        for layer, open_ in self._targets().items():
+            lengths = np.linalg.norm(tangents[layer], axis=1)
+            for i in open_:
+                if lengths[i] > 1e-9:
+                    # What failed before is not tried in the same order again.
+                    distance = abs(values[layer][i]) / lengths[i] * np.exp(0.3 * self.lost * self.rng.standard_normal())
+                    targets.append((distance, -np.sign(values[layer][i]) * tangents[layer][i] / lengths[i]))
+        found = [direction for _, direction in sorted(targets, key=lambda target: target[0])[:3]]
         for _ in range(3):
             free = self.rng.standard_normal(len(normal))
             free -= (free @ normal) * normal
             if np.linalg.norm(free) > 0:
                 found.append(free / np.linalg.norm(free))
         return found
+
+    def _targets(self) -> dict[int, list[int]]:
+        """Neurons whose crossing teaches something: (layer: neurons).
+
+        Open weights; and while signs are open, neurons of earlier layers that were off when the walk began, because
+        only they add an equation.
+        """
+        targets = {self.own: self._open_targets()}
+        if not self.system.signs.all():
+            for layer, neurons in self._earlier.items():
+                targets[layer] = sorted(neurons)
+        return targets
+
+    def _off_at_start(self) -> dict[int, set[int]]:
+        return {layer: set(np.nonzero(~self.start.pattern[layer])[0].tolist()) for layer in range(self.own)}
 
     def _go_back(self) -> None:
         """Continue from another place that was on the boundary for certain."""
@@ -240,8 +265,8 @@ class BoundaryWalk:
         step = fmpq(-height, rate)
         crossing = [x + int((step.p * v) // step.q) for x, v in zip(place.point, along, strict=True)]
         crossing = place.form.put_onto(crossing)
-        side = place.pattern[self.own]
         effect = self._effect(layer, neuron, place.pattern, upwards)
+        side = place.pattern[self.own]
         beta = self.system.value(side, effect) if layer < self.own else self._own_effect(neuron, upwards)
         if beta is None:
             beta = yield from self._measure(place, wall, along, crossing)
@@ -278,14 +303,13 @@ class BoundaryWalk:
         at_kink = fmpq(height, ONE) + position * fmpq(_dot(wall.normal, across), ONE)
         return -(place.form.at(base) + position * place.form.along(across)) / at_kink
 
-    def _learn(
-        self, layer: int, neuron: int, upwards: bool, side: np.ndarray, effect: list[int], beta: fmpq
-    ) -> None:
+    def _learn(self, layer: int, neuron: int, upwards: bool, side: np.ndarray, effect: list[int], beta: fmpq) -> None:
         try:
             if layer == self.own:
-                self.system.add_weight(neuron, beta if upwards else -beta)
+                self.system.set_weight(neuron, beta if upwards else -beta)
                 return
-            self.system.add(Equation(side.copy(), effect, beta))
+            self._earlier[layer].discard(neuron)
+            self.system.add(side, effect, beta)
             self.system.resolve()
         except InconsistentRow:
             self.inconsistent = True

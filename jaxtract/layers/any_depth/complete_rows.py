@@ -65,7 +65,7 @@ def walks_from(
         walk = BoundaryWalk(layers, [1] * layers.widths[-1], form, [fmpq(x, fmpz(1) << 256) for x in grid], rng)
         if _form_at(layers, row, walk.start.point) is None:
             continue
-        walk.system.weights = {i: w for i, w in enumerate(row.weights) if w is not None}
+        walk.system.know({i: w for i, w in enumerate(row.weights) if w is not None})
         walks.append(walk)
     return walks
 

@@ -50,6 +50,9 @@ Kink = tuple[int, int]
 """(line, kink on it)"""
 
 MOST_DEPTH = 64
+FRUITFUL = 0.15
+"""Share of the last walks at a layer that must have given a row, for kinks of unknown layer to be tried there first."""
+
 RANDOM_LINES = 0.25
 """Share of later lines that are random; the others run between extremes of a known layer."""
 
@@ -115,6 +118,7 @@ class _AnyDepth:
         self.done: set[Kink] = set()
         self.patience = PATIENCE
         self.bordered: set[tuple[int, int, int]] = set()
+        self.fruitful: dict[int, bool] = {}
 
     def run(self, keep: Callable[[Extraction], None] | None) -> Extraction:
         begun = time.perf_counter()
@@ -215,11 +219,12 @@ class _AnyDepth:
                 levels.setdefault(level, []).append(kink)
         if not levels:
             return
-        level = min(levels)
+        level = max(levels, key=lambda level: (self.fruitful.get(level, True), -level))
         chosen = self._wave(level, levels[level])
         self.tried.update((kink, level, self.versions[level - 1]) for kink in chosen)
         sightings = [self.pool.sighting(*kink) for kink in chosen]
         rows = self._straight_rows(sightings) if level == 1 else self._walked_rows(level, sightings)
+        self.fruitful[level] = len(rows) >= FRUITFUL * len(chosen)
         self._insert(level, rows)
 
     def _next_levels(self, kinks: Sequence[Kink]) -> list[int | None]:
@@ -244,7 +249,9 @@ class _AnyDepth:
             if self.pool.sighting(*kink).form is None:
                 found.append(None)
                 continue
-            order = [1, *sure[:1], *sorted(open_), *([new] if new is not None else []), *sure[1:]]
+            fruitful = [level for level in sorted(open_) if self.fruitful.get(level, True)]
+            barren = [level for level in sorted(open_) if level not in fruitful]
+            order = [1, *sure[:1], *fruitful, *([new] if new is not None else []), *barren, *sure[1:]]
             fresh = [level for level in order if (kink, level, self.versions[level - 1]) not in self.tried]
             found.append(fresh[0] if fresh else None)
         return found
@@ -288,7 +295,8 @@ class _AnyDepth:
         """
         if level == 1:
             return kinks
-        if not all(self._signs_behind(level)):
+        signs = self._signs_behind(level)
+        if 4 * signs.count(0) > len(signs):
             unknown = self.layers[level - 2].signs.count(0)
             size = 2 if level > 2 else 1 + -(-unknown // self.slice.rank) + 1
         else:
@@ -346,19 +354,21 @@ class _AnyDepth:
 
     def _walked_rows(self, level: int, sightings: Sequence[Sighting]) -> list[Row]:
         """Rows of layer ``level`` from walks over the layers before it; fixes the signs of the last of these."""
-        signs = self._signs_behind(level)
+        signs = list(self._signs_behind(level))
         layers = stacked(self.slice.rank, self.layers[: level - 1])
         walks = [BoundaryWalk(layers, signs, s.form, s.point, self.rng) for s in sightings if s.form is not None]
         for walk in walks:
             walk.weigh_start()
-        run_walks(self.pool.asker, walks, 60 + 8 * layers.widths[-1], self.slice.rank)
+        few_signs = 4 * signs.count(0) <= len(signs)
+        run_walks(self.pool.asker, walks, 60 + 8 * layers.widths[-1], self.slice.rank, for_signs=not few_signs)
         if not all(signs):
             self._signs_from(level, walks)
-            if not all(self.layers[level - 2].signs):
+            if not few_signs and self.layers[level - 2].signs.count(0) == signs.count(0):
                 # Equations that do not fit together: the layer before lacks a neuron. New lines will show it.
                 self.blocked = level
                 return []
-            run_walks(self.pool.asker, walks, 60 + 8 * layers.widths[-1], self.slice.rank)
+            if not few_signs:
+                run_walks(self.pool.asker, walks, 60 + 8 * layers.widths[-1], self.slice.rank)
         rows = merge_rows([row for row in map(row_of, walks) if row is not None])
         return self._confirmed(level, rows)
 

@@ -17,11 +17,13 @@ from jaxtract.search.context_lines import Asker
 _STEPS = (fmpz(-2), fmpz(-1), fmpz(1), fmpz(2))
 
 
-def run_walks(asker: Asker, walks: Sequence[BoundaryWalk], most_steps: int, inputs: int) -> None:
+def run_walks(
+    asker: Asker, walks: Sequence[BoundaryWalk], most_steps: int, inputs: int, *, for_signs: bool = False
+) -> None:
     """Advance all walks in lock-step; one batch holds a transversal of each. Queries count as ``measure``."""
     waiting: list[tuple[object, Transversal]] = []
     for walk in walks:
-        probe = walk.run(most_steps)
+        probe = walk.run(most_steps, for_signs=for_signs)
         wanted = next(probe, None)
         if wanted is not None:
             waiting.append((probe, wanted))

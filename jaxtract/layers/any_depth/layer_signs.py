@@ -143,26 +143,32 @@ def span_of(layers: KnownLayers, pattern: Pattern, on: np.ndarray, normal: Seque
 def signs_by_rows(systems: Sequence[RowSystem]) -> list[int]:
     """Signs of the layer before, from the equations of several neurons whose crossings are known.
 
-    The coefficient of an uncrossed neuron is one more unknown of its system. Systems that contradict the others
-    are left out; a solution counts only where it is +1 or -1.
+    A neuron whose E is determined tells signs alone. What is left open is solved from all of them together: where a
+    weight w_i is known, E_i = (side_i + s_i) w_i / 2 is linear in the sign. Systems that contradict the others are left
+    out; a solution counts only where it is +1 or -1.
     """
     if not systems:
         return []
     width = systems[0].width
+    signs = [int(s) for s in systems[0].signs]
+    for system in systems:
+        try:
+            found = system.signs_found()
+        except InconsistentRow:
+            continue
+        for i, sign in found.items():
+            signs[i] = signs[i] or sign
     kept: list[list[fmpq]] = []
-    signs = list(systems[0].signs)
     for system in sorted(systems, key=lambda s: len(s.unknown)):
-        rows = _sign_equations(system, signs)
-        if not rows:
-            continue
-        found = _consistent(kept + rows, width)
-        if found is None:
-            continue
-        kept += rows
-        for i, value in found.items():
-            signs[i] = int(value)
         if all(signs):
             break
+        rows = _sign_equations(system, signs)
+        solution = _consistent(kept + rows, width) if rows else None
+        if solution is None:
+            continue
+        kept += rows
+        for i, value in solution.items():
+            signs[i] = int(value.p)
     return signs
 
 
@@ -175,40 +181,29 @@ def _consistent(rows: list[list[fmpq]], width: int) -> dict[int, fmpq] | None:
 
 
 def _sign_equations(system: RowSystem, signs: Sequence[int]) -> list[list[fmpq]]:
-    """Equations in the signs alone, (coefficients, value); uncrossed neurons are eliminated."""
+    """Equations in the open signs alone, (coefficients, value); the E of uncrossed neurons are eliminated."""
     width = system.width
-    unknown = system.unknown
+    crossed = [i for i in range(width) if i in system.weights and i not in system.start and not signs[i]]
+    known = {i: system.start[i] for i in system.start}
+    for i in range(width):
+        if i in system.weights and i not in known and signs[i]:
+            known[i] = system.weights[i] * (((1 if system.side[i] else -1) + signs[i]) // 2)
+    free = [i for i in range(width) if i not in known and i not in crossed]
     rows = []
-    for equation in system.equations:
-        row = [fmpq(0)] * (len(unknown) + width)
-        value = 2 * equation.value
-        for i, weight in system.weights.items():
-            term = weight * equation.coefficients[i]
-            row[len(unknown) + i] = term
-            value = value - (term if equation.side[i] else -term)
-        for k, i in enumerate(unknown):
-            row[k] = fmpq(2 * equation.coefficients[i])
-        rows.append([*row, value])
+    for coefficients, value in system.rows:
+        rest = 2 * value - 2 * sum((coefficients[i] * x for i, x in known.items()), fmpq(0))
+        row = [fmpq(2 * coefficients[i]) for i in free] + [fmpq(0)] * width
+        for i in crossed:
+            term = coefficients[i] * system.weights[i]
+            row[len(free) + i] = term
+            rest = rest - (term if system.side[i] else -term)
+        rows.append([*row, rest])
     if not rows:
         return []
     reduced, _, rank = reduced_rows(rows)
-    free = len(unknown)
     table = []
     for r in range(rank):
-        row = [reduced[r, k] for k in range(free + width + 1)]
-        if all(x == 0 for x in row[:free]):
-            table.append([fmpq(x) for x in row[free:]])
-    known = [row for row in (_put(table_row, signs) for table_row in table) if any(x != 0 for x in row)]
-    return known
-
-
-def _put(row: list[fmpq], signs: Sequence[int]) -> list[fmpq]:
-    """An equation with the signs that are known already put in."""
-    value = row[-1]
-    out = list(row)
-    for i, sign in enumerate(signs):
-        if sign:
-            value = value - row[i] * int(sign)
-            out[i] = fmpq(0)
-    out[-1] = value
-    return out
+        row = [reduced[r, k] for k in range(len(free) + width + 1)]
+        if all(x == 0 for x in row[: len(free)]):
+            table.append([fmpq(x) for x in row[len(free) :]])
+    return table

@@ -1,90 +1,168 @@
 """What has been measured of one neuron's row: single weights from crossings, linear equations from the rest.
 
-In a region of the layers before it, the neuron's pre-activation is sum_i w_i max(0, s_i z_i) + b, s_i = +-1. Crossing z_i = 0 gives w_i
-alone, whatever the sign of row i. Every other measurement is one equation sum_i [i on] s_i w_i c_i = value with
-known c_i; which neurons are on follows from the side of z_i = 0 and the sign of row i, and that sign may
-be unknown for the time being.
+Where z_i = +-(the pre-activations before ReLU) are the known forms of the layer before, the neuron is
+sum_i E_i z_i + b in a region: E_i is s_i w_i where neuron i is on and 0 where it is off. Crossing z_i = 0 changes E_i by the
+weight w_i alone, whatever the sign s_i; so one vector, the E of the region where the walk began, is all that is
+unknown beside the weights, and every other measurement is one linear equation in it. At the end E_i and w_i together tell the
+sign: 2 E_i / w_i - (side of the start) is +1 or -1, or the neuron is not of this layer.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from flint import fmpq, fmpz_mat
+from flint import fmpq, fmpz_mat, nmod_mat
 
-from precision.context import integer_rows
+from precision.context import integer_rows, object_matrix, rational_matrix
+
+PRIME = (1 << 61) - 1
 
 
 class InconsistentRow(Exception):  # noqa: N818  (a finding about the neuron, not a failure)
     """The equations contradict each other: the neuron does not belong to this layer."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Equation:
-    """sum over active i of s_i w_i coefficients[i] = value; ``side[i]`` tells whether z_i > 0 there."""
-
-    side: np.ndarray
-    coefficients: Sequence[int]
-    value: fmpq
-
-
 class RowSystem:
-    """One neuron's unknown row over a layer of ``width`` neurons.
+    """One neuron's unknown row over a layer of known forms.
 
     Args:
-        width: neurons of the layer before.
+        side: booleans, on which side of every z_i = 0 the walk begins.
         signs: +1 or -1 per neuron of that layer, 0 where it is not known whether the row is z or -z.
+
+    Attributes:
+        weights: w_i where known.
+        start: E_i of the first region where known.
+        rows: equations sum_i c_i E_i = value, (coefficients, value).
     """
 
-    def __init__(self, width: int, signs: Sequence[int]):
-        self.width = width
-        self.signs = np.array(signs, dtype=int)
+    def __init__(self, side: np.ndarray, signs: Sequence[int]):
+        self.side = side.copy()
+        self.width = len(side)
         self.weights: dict[int, fmpq] = {}
-        self.equations: list[Equation] = []
+        self.start: dict[int, fmpq] = {}
+        self.rows: list[tuple[list[int], fmpq]] = []
+        self.learn_signs(signs)
+
+    def learn_signs(self, signs: Sequence[int]) -> None:
+        """Raises InconsistentRow where a known sign contradicts what was measured."""
+        self.signs = np.array(signs, dtype=int)
+        for i in range(self.width):
+            if self.signs[i] and (self.signs[i] > 0) != self.side[i]:
+                self._set_start(i, fmpq(0))
+        self._weights_from_start()
 
     @property
     def unknown(self) -> list[int]:
+        """Neurons whose weight is open."""
         return [i for i in range(self.width) if i not in self.weights]
 
-    def factors(self, side: np.ndarray) -> np.ndarray:
-        """max(0, s z) = factor * z: 0 where off, s where on; meaningless where the sign is not known."""
-        return np.where(side, self.signs > 0, -(self.signs < 0).astype(int)).astype(int)
+    def know(self, weights: dict[int, fmpq]) -> None:
+        """Weights that were found elsewhere."""
+        for i, weight in weights.items():
+            self.set_weight(i, weight)
 
     def value(self, side: np.ndarray, coefficients: Sequence[int]) -> fmpq | None:
-        """sum over active i of s_i w_i coefficients[i], or None when it is not determined."""
-        total = fmpq(0)
-        for i, (factor, c) in enumerate(zip(self.factors(side), coefficients, strict=True)):
-            if c == 0 or self.weights.get(i) == 0 or (factor == 0 and self.signs[i] != 0):
+        """sum_i c_i E_i in a region (its sides), or None when it is not determined."""
+        total, open_ = self._change(side, coefficients), False
+        for i, c in enumerate(coefficients):
+            if c == 0:
                 continue
-            if self.signs[i] == 0 or i not in self.weights:
-                return None
-            total += self.weights[i] * (c * int(factor))
+            if i in self.start:
+                total += c * self.start[i]
+            else:
+                open_ = True
+        if not open_:
+            return total
+        rest = self._combined(coefficients)
+        return None if rest is None else total + rest
+
+    def add(self, side: np.ndarray, coefficients: Sequence[int], value: fmpq) -> None:
+        """sum_i c_i E_i = value in a region (its sides)."""
+        self.rows.append((list(coefficients), value - self._change(side, coefficients)))
+
+    def _change(self, side: np.ndarray, coefficients: Sequence[int]) -> fmpq:
+        """sum_i c_i (E_i there - E_i at the start): every crossing in between was of a known weight."""
+        total = fmpq(0)
+        for i in np.nonzero(side != self.side)[0].tolist():
+            total += coefficients[i] * (self.weights[i] if side[i] else -self.weights[i])
         return total
 
-    def add_weight(self, neuron: int, value: fmpq) -> None:
-        """Raises InconsistentRow when another value is known."""
-        if self.weights.setdefault(neuron, value) != value:
+    def resolve(self) -> None:
+        """Everything that the equations determine by now. Raises InconsistentRow."""
+        open_, rows = self._open_rows()
+        if rows and open_:
+            for column, value in determined(rows, len(open_)).items():
+                self._set_start(open_[column], value)
+        elif any(row[-1] != 0 for row in rows):
+            raise InconsistentRow
+        self._weights_from_start()
+
+    def rank(self) -> int:
+        """Unknown E that are determined or would be, counted as dimensions (modulo a prime)."""
+        open_, rows = self._open_rows()
+        return self.width - len(open_) + (_modular([row[:-1] for row in rows]).rank() if rows and open_ else 0)
+
+    def signs_found(self) -> dict[int, int]:
+        """Signs of rows of the layer before, where E and w tell. Raises InconsistentRow when it is no sign."""
+        found = {}
+        for i, weight in self.weights.items():
+            if weight == 0 or i not in self.start or self.signs[i]:
+                continue
+            sign = 2 * self.start[i] / weight - (1 if self.side[i] else -1)
+            if abs(sign) != 1:
+                raise InconsistentRow
+            found[i] = int(sign.p)
+        return found
+
+    def _open_rows(self) -> tuple[list[int], list[list[fmpq | int]]]:
+        """Equations in the E that are not known: (their indices, rows of coefficients and value)."""
+        open_ = [i for i in range(self.width) if i not in self.start]
+        rows: list[list[fmpq | int]] = []
+        for coefficients, value in self.rows:
+            known = sum((coefficients[i] * x for i, x in self.start.items()), fmpq(0))
+            rows.append([*(coefficients[i] for i in open_), value - known])
+        return open_, rows
+
+    def _combined(self, coefficients: Sequence[int]) -> fmpq | None:
+        """The open part of sum_i c_i E_i as a combination of the equations."""
+        open_, rows = self._open_rows()
+        target = [coefficients[i] for i in open_]
+        if not rows:
+            return None
+        matrix = [row[:-1] for row in rows]
+        if _modular([*matrix, target]).rank() > _modular(matrix).rank():
+            return None
+        chosen = independent(matrix)
+        basis = np.array([[fmpq(x) for x in matrix[k]] for k in chosen], dtype=object)
+        columns = independent(basis.T.tolist())
+        square = rational_matrix(basis[:, columns].T.copy())
+        right = rational_matrix(np.array([[fmpq(target[k])] for k in columns], dtype=object))
+        factors = object_matrix(square.solve(right))[:, 0]
+        if any(x != y for x, y in zip(factors @ basis, target, strict=True)):
+            return None
+        return sum((f * rows[k][-1] for f, k in zip(factors, chosen, strict=True)), fmpq(0))
+
+    def set_weight(self, neuron: int, weight: fmpq) -> None:
+        """Raises InconsistentRow when another weight is known."""
+        if self.weights.setdefault(neuron, weight) != weight:
+            raise InconsistentRow
+        if self.signs[neuron] and (self.signs[neuron] > 0) == self.side[neuron]:
+            self._set_start(neuron, weight * int(self.signs[neuron]))
+
+    def _set_start(self, neuron: int, value: fmpq) -> None:
+        if self.start.setdefault(neuron, value) != value:
             raise InconsistentRow
 
-    def add(self, equation: Equation) -> None:
-        self.equations.append(equation)
-
-    def resolve(self) -> None:
-        """Weights that the equations determine by now. Raises InconsistentRow."""
-        unknown = self.unknown
-        rows = []
-        for equation in self.equations:
-            if any(sign == 0 and c != 0 for sign, c in zip(self.signs, equation.coefficients, strict=True)):
+    def _weights_from_start(self) -> None:
+        """Where a neuron of known sign was on at the start, E tells its weight, and the other way round."""
+        for i in range(self.width):
+            if not self.signs[i] or (self.signs[i] > 0) != self.side[i]:
                 continue
-            effects = [int(f) * c for f, c in zip(self.factors(equation.side), equation.coefficients, strict=True)]
-            rest = equation.value - sum((w * effects[i] for i, w in self.weights.items() if effects[i]), fmpq(0))
-            rows.append([*(effects[i] for i in unknown), rest])
-        if not rows:
-            return
-        for column, value in determined(rows, len(unknown)).items():
-            self.weights[unknown[column]] = value
+            if i in self.start:
+                self.set_weight(i, self.start[i] * int(self.signs[i]))
+            elif i in self.weights:
+                self._set_start(i, self.weights[i] * int(self.signs[i]))
 
 
 def determined(rows: Sequence[Sequence[fmpq | int]], unknowns: int) -> dict[int, fmpq]:
@@ -112,3 +190,21 @@ def reduced_rows(rows: Sequence[Sequence[fmpq | int]]) -> tuple[fmpz_mat, object
     for i, row in enumerate(rows):
         matrix[i, :] = [fmpq(x) for x in row]
     return integer_rows(matrix).rref()
+
+
+def independent(rows: Sequence[Sequence[fmpq | int]]) -> list[int]:
+    """Indices of independent rows that span all (modulo a prime, so that they are independent over Q)."""
+    reduced, rank = _modular(rows).transpose().rref()
+    flat, width = [int(x) for x in reduced.entries()], reduced.ncols()
+    found, column = [], 0
+    for r in range(rank):
+        while flat[r * width + column] == 0:
+            column += 1
+        found.append(column)
+    return found
+
+
+def _modular(rows: Sequence[Sequence[fmpq | int]]) -> nmod_mat:
+    entries = [x % PRIME if isinstance(x, int) else int(x.p) * pow(int(x.q), -1, PRIME) % PRIME for row in rows
+               for x in row]
+    return nmod_mat(len(rows), len(rows[0]), entries, PRIME)
