@@ -30,7 +30,7 @@ from rich.table import Table
 from jaxtract import ReLUNetwork
 from jaxtract.evaluation import ExactEvaluator, FlintPackedEvaluator, InputFormat, Packed, exact_evaluator, sample_words
 from jaxtract.evaluation.choose import choose_method
-from jaxtract.evaluation.evaluator import matrix_of, words_of
+from jaxtract.evaluation.packing import matrix_of, words_of
 from jaxtract.network.families import he
 
 NETWORKS = ((80, 40, 20, 1), (784, 128, 1), (784, 128, 64, 32, 10))

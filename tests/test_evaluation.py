@@ -1,8 +1,11 @@
 """Every exact evaluator against FLINT, bit for bit: outputs and activation masks of the same packed inputs."""
 
 import itertools
+import os
 import pathlib
 import runpy
+import subprocess
+import sys
 from typing import final
 
 import equinox as eqx
@@ -28,12 +31,15 @@ from jaxtract.evaluation import (
     integer_network,
     pack,
     pack_float64,
+    sample_points,
     sample_words,
     self_test,
+    self_test_points,
     unpack,
 )
-from jaxtract.evaluation.evaluator import matrix_of, words_of
+from jaxtract.evaluation.packing import matrix_of, words_of
 from jaxtract.network.exact_network import rational
+from jaxtract.oracle.points import PointBatch, on_lines, scattered
 from precision.dyadic import DyadicMatrix, from_float64
 
 DENORMAL = 5e-324
@@ -131,6 +137,115 @@ def test_flint_is_the_network_itself(case):
     points = Packed(sample_words(5, widths[0], format), prec)
     values = unpack(FlintPackedEvaluator(network, format)(points)).rows()
     assert values == [network(point) for point in unpack(points).rows()]
+
+
+def assert_same_at(evaluator, reference, points):
+    """Structured points against the same points written out."""
+    bits, exponent = reference.integers.format.bits, reference.integers.format.exponent
+    expected, expected_masks = reference.with_masks(pack(points.dense(), exponent=exponent, bits=bits))
+    for one in (evaluator, reference):
+        outputs, masks = one.at_points_with_masks(points)
+        assert outputs == expected
+        assert all(np.array_equal(a, b) for a, b in zip(masks, expected_masks, strict=True))
+
+
+def lines(inputs, format, seed):
+    """Points at all distances along three lines whose directions have entries of many lengths."""
+    rng = np.random.default_rng(seed)
+    unit = fmpz(1) << (format.exponent // 2)
+    anchors = DyadicMatrix(
+        matrix_of(sample_words(3, inputs, InputFormat(format.exponent, format.bits - 1))), format.exponent
+    )
+    entries = [fmpz(int(m)) << int(s) for m, s in rng.integers((-(2**20), 0), (2**20, 8), (3 * inputs, 2))]
+    directions = DyadicMatrix(fmpz_mat(3, inputs, entries), format.exponent - format.exponent // 2)
+    room = format.bits - (format.exponent - directions.exponent - format.exponent // 2) - 31
+    lengths = rng.integers(0, room, 40)
+    steps = [fmpq(int(s), unit) * (fmpz(1) << int(k)) for s, k in zip(rng.choice((-1, 0, 1), 40), lengths, strict=True)]
+    return on_lines(anchors, directions, [int(k) for k in rng.integers(0, 3, 40)], steps)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("case", ["linear", "two", "denormal", "zero"])
+def test_structured_points_equal_flint(case, method):
+    """Stars around anchors, lines with directions, and points without any structure."""
+    family, widths, prec = CASES[case]
+    network, format = network_of(family(widths, 0)), InputFormat(prec, prec + 40)
+    reference, evaluator = FlintPackedEvaluator(network, format), METHODS[method](network, format)
+    assert_same_at(evaluator, reference, sample_points(35, widths[0], format))
+    assert_same_at(evaluator, reference, lines(widths[0], format, 2))
+    assert_same_at(evaluator, reference, scattered(sample_points(5, widths[0], format).dense()))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    anchor=st.lists(st.integers(-(2**98), 2**98), min_size=3, max_size=3),
+    steps=st.lists(st.integers(-(2**98), 2**98), min_size=1, max_size=16),
+)
+def test_any_structured_points(small, anchor, steps):
+    _, reference, evaluators = small
+    count = len(steps)
+    axes = tuple(k % 3 for k in range(count))
+    points = PointBatch(DyadicMatrix(fmpz_mat(1, 3, anchor), 64), None, (0,) * count, axes, tuple(map(fmpz, steps)), 64)
+    for evaluator in evaluators:
+        assert_same_at(evaluator, reference, points)
+
+
+def test_structured_points_are_checked(small):
+    _, reference, evaluators = small
+    one = DyadicMatrix(fmpz_mat(1, 3, [1, 0, 0]), 0)
+    for evaluator in (reference, *evaluators):
+        with pytest.raises(ValueError, match="2 coordinates"):
+            evaluator.at_points(scattered(DyadicMatrix(fmpz_mat(1, 2), 0)))
+        with pytest.raises(ValueError, match="grid 2\\^-65, finer than 2\\^-64"):
+            evaluator.at_points(PointBatch(one, None, (0,), (0,), (fmpz(1),), 65))
+        with pytest.raises(ValueError, match="beyond the 100 bits"):
+            evaluator.at_points(PointBatch(one, None, (0,), (0,), (fmpz(1) << 36,), 0))
+        # Directions are checked even where nobody moves along them.
+        with pytest.raises(ValueError, match="beyond the 100 bits"):
+            far = DyadicMatrix(fmpz_mat(1, 3, [fmpz(1) << 40] * 3), 0)
+            evaluator.at_points(PointBatch(one, far, (0,), (0,), (fmpz(0),), 0))
+
+
+EIGHT_DEVICES = """
+import jax, numpy as np
+from jaxtract.evaluation import (DigitSliceEvaluator, FlintPackedEvaluator, InputFormat, Packed, ResidueEvaluator,
+                                 sample_points, sample_words)
+from jaxtract.network.families import exact_network, he
+assert len(jax.devices()) == 8
+network, format = exact_network(he((6, 7, 5, 2), 0)), InputFormat(128, 132)
+packed, points = Packed(sample_words(203, 6, format), 128), sample_points(203, 6, format)
+reference = FlintPackedEvaluator(network, format)
+expected, at_points = reference.with_masks(packed), reference.at_points(points)
+def build(method, devices):
+    if method == "residues":
+        return ResidueEvaluator(network, format, chunk=16, devices=devices)
+    return DigitSliceEvaluator(network, format, digit_type=method, chunk=16, devices=devices)
+for method in ("int8", "float64", "residues"):
+    for devices in (None, jax.devices()[:1], jax.devices()[3:6]):
+        evaluator = build(method, devices)
+        assert evaluator.chunk == 16 * (8 if devices is None else len(devices))
+        outputs, masks = evaluator.with_masks(packed)
+        assert outputs == expected[0] and all(map(np.array_equal, masks, expected[1])), (method, devices)
+        if devices is None:
+            assert evaluator.at_points(points) == at_points, method
+print("equal")
+"""
+
+
+def test_batches_are_sharded_over_eight_devices():
+    """The same words on 8 devices, on 3 of them and on 1: in a process of its own, as devices are fixed at import."""
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-W", "error", "-c", EIGHT_DEVICES]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "equal\n"
+
+
+def test_at_least_one_device(small):
+    network, reference, _ = small
+    with pytest.raises(ValueError, match="devices is empty"):
+        ResidueEvaluator(network, reference.integers.format, devices=[])
 
 
 SLOW = ("three", "four")
@@ -358,10 +473,19 @@ class OneOff(ExactEvaluator):
     reference: FlintPackedEvaluator
 
     def evaluate_chunk(self, words):
-        outputs, masks = self.reference.evaluate_chunk(words)
-        outputs = outputs.copy()
-        outputs[-1, 0, 0] ^= np.uint64(1)
-        return outputs, masks
+        return spoilt(*self.reference.evaluate_chunk(words))
+
+    def first_images(self, points):
+        return self.reference.first_images(points)
+
+    def evaluate_images(self, images, anchor, direction, steps):
+        return spoilt(*self.reference.evaluate_images(images, anchor, direction, steps))
+
+
+def spoilt(outputs, masks):
+    outputs = outputs.copy()
+    outputs[-1, 0, 0] ^= np.uint64(1)
+    return outputs, masks
 
 
 def test_the_self_test_finds_one_wrong_bit(small):
@@ -370,6 +494,8 @@ def test_the_self_test_finds_one_wrong_bit(small):
         self_test(evaluator, network)
     with pytest.raises(RuntimeError, match="OneOff disagrees with FLINT"):
         self_test(OneOff(reference.integers, 64, reference), network)
+    with pytest.raises(RuntimeError, match="OneOff disagrees with FLINT"):
+        self_test_points(OneOff(reference.integers, 64, reference), network)
 
 
 def test_the_choice():

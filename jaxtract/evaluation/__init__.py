@@ -6,10 +6,17 @@
 from jaxtract.evaluation.bounds import InputFormat, IntegerNetwork, integer_network
 from jaxtract.evaluation.choose import choose_method, exact_evaluator
 from jaxtract.evaluation.digit_slices import DigitSliceEvaluator
-from jaxtract.evaluation.evaluator import ExactEvaluator, Packed, pack, pack_float64, unpack
+from jaxtract.evaluation.evaluator import ExactEvaluator
 from jaxtract.evaluation.flint_evaluator import FlintPackedEvaluator
+from jaxtract.evaluation.packing import Packed, pack, pack_float64, unpack
 from jaxtract.evaluation.residues import ResidueEvaluator
-from jaxtract.evaluation.self_test import check_int8_products, sample_words, self_test
+from jaxtract.evaluation.self_test import (
+    check_int8_products,
+    sample_points,
+    sample_words,
+    self_test,
+    self_test_points,
+)
 
 __all__ = [
     "DigitSliceEvaluator",
@@ -25,7 +32,9 @@ __all__ = [
     "integer_network",
     "pack",
     "pack_float64",
+    "sample_points",
     "sample_words",
     "self_test",
+    "self_test_points",
     "unpack",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import jax
@@ -10,10 +11,11 @@ import jax
 from jaxtract.evaluation.bounds import InputFormat, IntegerNetwork, integer_network
 from jaxtract.evaluation.digit_slices import DigitSliceEvaluator
 from jaxtract.evaluation.digits import balanced_length
-from jaxtract.evaluation.evaluator import Device, ExactEvaluator
+from jaxtract.evaluation.evaluator import ExactEvaluator
 from jaxtract.evaluation.flint_evaluator import FlintPackedEvaluator
 from jaxtract.evaluation.residues import ResidueEvaluator
 from jaxtract.evaluation.self_test import self_test
+from jaxtract.evaluation.sharding import Device
 from jaxtract.network.exact_network import ExactNetwork
 
 Method = Literal["flint", "int8", "float64", "residues"]
@@ -33,7 +35,7 @@ def exact_evaluator(
     *,
     batch: int = 1024,
     method: Method | Literal["auto"] = "auto",
-    device: Device | None = None,
+    devices: Sequence[Device] | None = None,
 ) -> ExactEvaluator:
     """An evaluator that has passed its self-test against FLINT.
 
@@ -42,7 +44,7 @@ def exact_evaluator(
         format: grid and bits of the inputs.
         batch: points per call that are to be expected; larger and smaller batches work too.
         method: ``"auto"`` for ``choose_method``, or one method by name.
-        device: where the JAX methods run; the default device unless told.
+        devices: over which the JAX methods spread a batch; all of the default platform unless told.
 
     Raises:
         ValueError: a parameter is not dyadic, a bound does not hold, or an argument is unknown.
@@ -53,16 +55,17 @@ def exact_evaluator(
     if batch < 1:
         raise ValueError(f"batch is {batch}; give the number of points per call, at least 1")
     if method == "auto":
-        platform = (device or jax.devices()[0]).platform
+        platform = (devices or jax.devices())[0].platform
         method = choose_method(integer_network(network, format), batch=batch, platform=platform)
     if method == "flint":
         return FlintPackedEvaluator(network, format)
-    evaluator = _build(network, format, method, device, None)
+    evaluator = build(network, format, method, devices=devices)
     # A small batch need not be padded to the chunk that suits large ones.
     fitting = 1 << (batch - 1).bit_length()
     if fitting < evaluator.chunk:
-        evaluator = _build(network, format, method, device, fitting)
-    self_test(evaluator, network, device=device)
+        count = len(devices or jax.devices())
+        evaluator = build(network, format, method, devices=devices, chunk=-(-fitting // count))
+    self_test(evaluator, network)
     return evaluator
 
 
@@ -103,11 +106,19 @@ def _slices(entries: list[int], radix_bits: int) -> int:
     return max(1, len(places))
 
 
-def _build(
-    network: ExactNetwork, format: InputFormat, method: Method, device: Device | None, chunk: int | None
+def build(
+    network: ExactNetwork,
+    format: InputFormat,
+    method: Method,
+    *,
+    devices: Sequence[Device] | None = None,
+    chunk: int | None = None,
 ) -> ExactEvaluator:
+    """The evaluator of that name, not tested. ``chunk``: points per device and call; chosen by size unless told."""
+    if method == "flint":
+        return FlintPackedEvaluator(network, format)
     if method == "residues":
-        return ResidueEvaluator(network, format, chunk=chunk, device=device)
+        return ResidueEvaluator(network, format, chunk=chunk, devices=devices)
     if method == "int8":
-        return DigitSliceEvaluator(network, format, digit_type="int8", chunk=chunk, device=device)
-    return DigitSliceEvaluator(network, format, digit_type="float64", chunk=chunk, device=device)
+        return DigitSliceEvaluator(network, format, digit_type="int8", chunk=chunk, devices=devices)
+    return DigitSliceEvaluator(network, format, digit_type="float64", chunk=chunk, devices=devices)

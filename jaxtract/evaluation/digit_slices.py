@@ -8,6 +8,7 @@ fused multiply-adds do not matter, and the result is the integer itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, final
 
 import equinox as eqx
@@ -15,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flint import fmpz_mat
-from jaxtyping import Array, Bool, Int, Num, UInt64
+from jax.sharding import Mesh
+from jaxtyping import Array, Int, Num, UInt64
 
 from jaxtract._x64 import require_x64
 from jaxtract.evaluation.bounds import InputFormat, IntegerNetwork, integer_network
@@ -27,13 +29,18 @@ from jaxtract.evaluation.digits import (
     integer_digits,
     words_from_fields,
 )
-from jaxtract.evaluation.evaluator import Device, ExactEvaluator, padded
+from jaxtract.evaluation.evaluator import ExactEvaluator, Masks
+from jaxtract.evaluation.sharding import Device, on_every_device, points_mesh, run_sharded
+from jaxtract.evaluation.structured import StructuredPoints, repeated_rows
 from jaxtract.network.exact_network import ExactNetwork
 
 DigitType = Literal["int8", "float64"]
 
 PRODUCT_BYTES = 1 << 23
 """Size of the digit products of a chunk: about a cache; chunks of many times that were three times slower."""
+
+DIRECTION_DIGITS = 4
+"""Digits of directions are counted in such steps, and their rows in powers of two, to compile few shapes."""
 
 
 class _Layer(eqx.Module):
@@ -42,6 +49,14 @@ class _Layer(eqx.Module):
     weight: Num[Array, "fan_in slices_width"]
     bias: Int[Array, "digits 1 width"]
     slices: tuple[int, ...] = eqx.field(static=True)
+
+
+class _Images(eqx.Module):
+    """Digits of what the first layer makes of anchors (with the bias) and of directions (without)."""
+
+    anchors: Int[Array, "digits anchors width"]
+    directions: Num[Array, "directions slices_width"]
+    places: tuple[int, ...] = eqx.field(static=True)
 
 
 class _Kernel(eqx.Module):
@@ -63,6 +78,7 @@ class DigitSliceEvaluator(ExactEvaluator):
 
     integers: IntegerNetwork = eqx.field(static=True)
     chunk: int = eqx.field(static=True)
+    mesh: Mesh = eqx.field(static=True)
     kernel: _Kernel
 
     def __init__(
@@ -72,31 +88,74 @@ class DigitSliceEvaluator(ExactEvaluator):
         *,
         digit_type: DigitType,
         chunk: int | None = None,
-        device: Device | None = None,
+        devices: Sequence[Device] | None = None,
     ):
         require_x64()
         self.integers = integer_network(network, format)
+        self.mesh = points_mesh(devices)
         kernel = _kernel(self.integers, digit_type)
-        self.kernel = jax.device_put(kernel, device)
-        self.chunk = _chunk(kernel) if chunk is None else chunk
+        self.kernel = on_every_device(kernel, self.mesh)
+        self.chunk = self.mesh.size * (_chunk(kernel) if chunk is None else chunk)
 
     def evaluate_chunk(
         self, words: UInt64[np.ndarray, "points inputs limbs"]
-    ) -> tuple[UInt64[np.ndarray, "points outputs output_limbs"], tuple[Bool[np.ndarray, "points width"], ...]]:
-        outputs, masks = _evaluate(self.kernel, padded(words, self.chunk))
-        return np.asarray(outputs)[: len(words)], tuple(np.asarray(mask)[: len(words)] for mask in masks)
+    ) -> tuple[UInt64[np.ndarray, "points outputs output_limbs"], Masks]:
+        return run_sharded(_from_words, self.mesh, self.chunk, self.kernel, (words,))
+
+    def first_images(self, points: StructuredPoints) -> _Images:
+        first, radix_bits = self.kernel.layers[0], self.kernel.radix_bits
+        dtype = first.weight.dtype
+        anchors = integer_digits(repeated_rows(points.anchors), radix_bits, first.bias.shape[0])
+        if points.directions is None:
+            directions, places = first.weight, first.slices
+        else:
+            digits = integer_digits(repeated_rows(points.directions), radix_bits)
+            # Few shapes, few compilations: the number of digits grows in steps.
+            missing = -len(digits) % DIRECTION_DIGITS
+            digits = np.pad(digits, ((0, missing), (0, 0), (0, 0)))
+            directions = jnp.asarray(np.moveaxis(digits, 0, 1).reshape(digits.shape[1], -1), dtype)
+            places = tuple(range(len(digits)))
+        images = _Images(jnp.asarray(anchors, first.bias.dtype), directions, places)
+        return on_every_device(images, self.mesh)
+
+    def evaluate_images(
+        self,
+        images: _Images,
+        anchor: Int[np.ndarray, " points"],
+        direction: Int[np.ndarray, " points"],
+        steps: UInt64[np.ndarray, "points limbs"],
+    ) -> tuple[UInt64[np.ndarray, "points outputs output_limbs"], Masks]:
+        return run_sharded(_from_images, self.mesh, self.chunk, (self.kernel, images), (anchor, direction, steps))
 
 
-@eqx.filter_jit
-def _evaluate(kernel: _Kernel, words: UInt64[np.ndarray, "points inputs limbs"]):
+def _from_words(kernel: _Kernel, split: tuple[UInt64[Array, "points inputs limbs"]]):
+    (words,) = split
     dtype = kernel.layers[0].weight.dtype
-    digits = balanced_digits(jnp.asarray(words), kernel.radix_bits, kernel.input_digits, dtype)
+    digits = balanced_digits(words, kernel.radix_bits, kernel.input_digits, dtype)
+    return _from_sums(kernel, _sums(kernel.layers[0], digits))
+
+
+def _from_images(shared: tuple[_Kernel, _Images], split: tuple[Array, Array, UInt64[Array, "points limbs"]]):
+    kernel, images = shared
+    anchor, direction, steps = split
+    dtype = kernel.layers[0].bias.dtype if kernel.layers[0].weight.dtype == jnp.int8 else jnp.dtype(jnp.float64)
+    digits = balanced_digits(steps[:, None], kernel.radix_bits, kernel.input_digits, dtype)
+    # One product of digits is exact wherever a sum of fan-in of them is.
+    products = digits * images.directions[direction].astype(dtype)[None]
+    width = images.anchors.shape[2]
+    products = products.reshape(len(digits), len(anchor), len(images.places), width)
+    return _from_sums(kernel, _at_places(images.anchors[:, anchor], products, images.places))
+
+
+def _from_sums(kernel: _Kernel, sums: Int[Array, "digits points width"]):
+    """All that follows the place-wise sums of the first layer: packed outputs, and the masks."""
+    dtype = kernel.layers[0].weight.dtype
     masks = []
-    for layer in kernel.layers[:-1]:
-        values, positive = carry(_sums(layer, digits), kernel.radix_bits, dtype, balanced=True)
-        digits = jnp.where(positive, values, jnp.zeros((), dtype))
+    for layer in kernel.layers[1:]:
+        values, positive = carry(sums, kernel.radix_bits, dtype, balanced=True)
         masks.append(positive)
-    fields, _ = carry(_sums(kernel.layers[-1], digits), kernel.radix_bits, jnp.dtype(jnp.uint64), balanced=False)
+        sums = _sums(layer, jnp.where(positive, values, jnp.zeros((), dtype)))
+    fields, _ = carry(sums, kernel.radix_bits, jnp.dtype(jnp.uint64), balanced=False)
     return words_from_fields(fields, kernel.radix_bits, kernel.output_limbs), tuple(masks)
 
 
@@ -111,8 +170,17 @@ def _sums(layer: _Layer, digits: Num[Array, "before points fan_in"]) -> Int[Arra
         (((1,), (0,)), ((), ())),
         preferred_element_type=product_type,
     ).reshape(before, points, len(layer.slices), width)
-    sums = jnp.broadcast_to(layer.bias, (places, points, width))
-    for index, place in enumerate(layer.slices):
+    return _at_places(jnp.broadcast_to(layer.bias, (places, points, width)), products, layer.slices)
+
+
+def _at_places(
+    sums: Int[Array, "digits points width"],
+    products: Num[Array, "before points slices width"],
+    slices: tuple[int, ...],
+) -> Int[Array, "digits points width"]:
+    """Add product (i, j) at place i + slices[j]."""
+    before, places = products.shape[0], sums.shape[0]
+    for index, place in enumerate(slices):
         # Places beyond the last are zero modulo R^digits; a negative pad cuts them off.
         part = products[:, :, index].astype(sums.dtype)
         sums = sums + jax.lax.pad(part, part.dtype.type(0), ((place, places - place - before, 0), (0, 0, 0), (0, 0, 0)))
@@ -122,14 +190,14 @@ def _sums(layer: _Layer, digits: Num[Array, "before points fan_in"]) -> Int[Arra
 def _kernel(integers: IntegerNetwork, digit_type: DigitType) -> _Kernel:
     radix_bits = _radix_bits(max(integers.widths[:-1]), digit_type)
     dtype = jnp.dtype(digit_type)
+    input_digits = balanced_length(1 << (integers.format.bits - 1), radix_bits)
     layers = []
     for index, (weight, bias) in enumerate(zip(integers.weights, integers.biases, strict=True)):
         if index + 1 < len(integers.weights):
             places = balanced_length(integers.bounds[index], radix_bits)
         else:
             places = field_count(integers.output_limbs, radix_bits)
-        layers.append(_layer(weight, bias, radix_bits, places, dtype))
-    input_digits = balanced_length(1 << (integers.format.bits - 1), radix_bits)
+        layers.append(_layer(weight, bias, radix_bits, places, dtype, input_digits))
     return _Kernel(tuple(layers), radix_bits, input_digits, integers.output_limbs)
 
 
@@ -152,14 +220,17 @@ def _radix_bits(fan_in: int, digit_type: DigitType) -> int:
     return radix_bits
 
 
-def _layer(weight: fmpz_mat, bias: fmpz_mat, radix_bits: int, places: int, dtype: jnp.dtype) -> _Layer:
+def _layer(
+    weight: fmpz_mat, bias: fmpz_mat, radix_bits: int, places: int, dtype: jnp.dtype, input_digits: int
+) -> _Layer:
     digits = integer_digits(weight, radix_bits)
     used = tuple(int(place) for place in np.flatnonzero(digits.any(axis=(1, 2)))) or (0,)
     side_by_side = np.moveaxis(digits[list(used)], 0, 1).reshape(weight.nrows(), -1)
     bias_digits = integer_digits(bias, radix_bits)[:places]
     padding = ((0, places - len(bias_digits)), (0, 0), (0, 0))
     half = 1 << (radix_bits - 1)
-    largest = (weight.nrows() * len(used) + 2) * half * half
+    # Products at one place: fan-in times slices in a layer, or digits of a step times digits of a direction.
+    largest = (max(weight.nrows() * len(used), input_digits) + 2) * half * half
     if largest >= 1 << 62:
         raise ValueError(f"sums of digits reach {largest}, beyond the 2^62 that carries allow; use FLINT")
     # int32 sums where they suffice: they halve the traffic of the place-wise additions.

@@ -14,7 +14,7 @@ from flint import fmpz_mat
 from jaxtyping import Array, Bool, Int, Num, UInt64
 
 from jaxtract._x64 import enable_x64
-from jaxtract.evaluation.evaluator import words_of
+from jaxtract.evaluation.packing import words_of
 
 enable_x64()
 
@@ -118,10 +118,13 @@ def words_from_fields(
     return jnp.moveaxis(words, 0, 2)
 
 
-def integer_digits(matrix: fmpz_mat, radix_bits: int) -> Int[np.ndarray, "digits rows columns"]:
-    """Balanced digits of FLINT integers, as few as hold all of them; no JAX, so nothing is compiled."""
-    largest = max(abs(int(entry)) for entry in matrix.entries())
-    digits = balanced_length(largest, radix_bits)
+def integer_digits(
+    matrix: fmpz_mat, radix_bits: int, digits: int | None = None
+) -> Int[np.ndarray, "digits rows columns"]:
+    """Balanced digits of FLINT integers, as few as hold all of them unless told; no JAX, so nothing is compiled."""
+    if digits is None:
+        largest = max(abs(int(entry)) for entry in matrix.entries())
+        digits = balanced_length(largest, radix_bits)
     half = (1 << radix_bits) // 2
     offset = sum(half << (radix_bits * k) for k in range(digits))
     shifted = fmpz_mat(matrix.nrows(), matrix.ncols(), [entry + offset for entry in matrix.entries()])

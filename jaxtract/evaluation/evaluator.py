@@ -3,63 +3,24 @@
 from __future__ import annotations
 
 import abc
-import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
-import jax
 import numpy as np
-from flint import fmpz_mat
-from jaxtyping import Bool, Int, UInt8, UInt64
+from jaxtyping import Bool, Int, UInt64
 
 from jaxtract.evaluation.bounds import IntegerNetwork, limbs_for
-from precision.dyadic import DyadicMatrix
+from jaxtract.evaluation.packing import Packed
+from jaxtract.evaluation.structured import StructuredPoints, structured
+from jaxtract.oracle.points import PointBatch
 
-if TYPE_CHECKING:
-    # The class behind jax.Device, which type checkers take for a variable.
-    from jaxlib._jax import Device
-else:
-    Device = jax.Device
-
-
-@dataclasses.dataclass(frozen=True)
-class Packed:
-    """A matrix of dyadic rationals as NumPy words: value = mantissa * 2^-exponent.
-
-    A mantissa is a two's-complement integer of ``limbs`` 64-bit words, the least significant first.
-
-    Raises:
-        ValueError: ``words`` is not a three-dimensional uint64 array.
-    """
-
-    words: UInt64[np.ndarray, "batch n limbs"]
-    exponent: int
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.words, np.ndarray) or self.words.ndim != 3 or self.words.dtype != np.uint64:
-            raise ValueError(
-                f"words has type {type(self.words).__name__}, shape {getattr(self.words, 'shape', None)} and dtype "
-                f"{getattr(self.words, 'dtype', None)}; give a NumPy uint64 array (batch, numbers, limbs)"
-            )
-
-    def __len__(self) -> int:
-        return self.words.shape[0]
-
-    @property
-    def mantissa_bytes(self) -> UInt8[np.ndarray, "batch n bytes"]:
-        """The same memory byte by byte, the least significant byte first."""
-        return np.ascontiguousarray(self.words).astype("<u8", copy=False).view(np.uint8)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Packed):
-            return NotImplemented
-        return self.exponent == other.exponent and np.array_equal(self.words, other.words)
-
-    __hash__ = None  # type: ignore[assignment]
+Masks = tuple[Bool[np.ndarray, "points width"], ...]
+"""For every hidden layer which units are positive; a unit at 0 is not."""
 
 
 class ExactEvaluator(eqx.Module):
-    """A network evaluated without rounding at a batch of packed points.
+    """A network evaluated without rounding at a batch of points.
 
     Attributes:
         integers: the network over the integers, with the format of the inputs and the proven bounds.
@@ -72,11 +33,22 @@ class ExactEvaluator(eqx.Module):
     @abc.abstractmethod
     def evaluate_chunk(
         self, words: UInt64[np.ndarray, "points inputs limbs"]
-    ) -> tuple[UInt64[np.ndarray, "points outputs output_limbs"], tuple[Bool[np.ndarray, "points width"], ...]]:
-        """Mantissas of the outputs, and for every hidden layer which units are positive.
+    ) -> tuple[UInt64[np.ndarray, "points outputs output_limbs"], Masks]:
+        """Mantissas of the outputs, and the masks. ``words`` holds 1 to ``chunk`` points in the input format."""
 
-        ``words`` holds 1 to ``chunk`` points that lie in the input format.
-        """
+    @abc.abstractmethod
+    def first_images(self, points: StructuredPoints) -> Any:
+        """The images of anchors and directions as ``evaluate_images`` wants them, once per batch."""
+
+    @abc.abstractmethod
+    def evaluate_images(
+        self,
+        images: Any,
+        anchor: Int[np.ndarray, " points"],
+        direction: Int[np.ndarray, " points"],
+        steps: UInt64[np.ndarray, "points limbs"],
+    ) -> tuple[UInt64[np.ndarray, "points outputs output_limbs"], Masks]:
+        """As ``evaluate_chunk``, for 1 to ``chunk`` points made of images."""
 
     def __call__(self, inputs: Packed) -> Packed:
         """f at every point, exactly.
@@ -93,15 +65,35 @@ class ExactEvaluator(eqx.Module):
         """
         return self.with_masks(inputs)[0]
 
-    def with_masks(self, inputs: Packed) -> tuple[Packed, tuple[Bool[np.ndarray, "points width"], ...]]:
-        """f at every point and, per hidden layer, which units are positive there (a unit at 0 is not)."""
+    def with_masks(self, inputs: Packed) -> tuple[Packed, Masks]:
+        """f at every point and, per hidden layer, which units are positive there."""
         self._check(inputs)
+        return self._in_chunks(len(inputs), lambda rows: self.evaluate_chunk(inputs.words[rows]))
+
+    def at_points(self, points: PointBatch) -> Packed:
+        """f at every point of a batch that is kept as anchors, directions and steps, exactly.
+
+        Raises:
+            ValueError: the points have another dimension, are finer than the grid, or exceed the bits of the format.
+        """
+        return self.at_points_with_masks(points)[0]
+
+    def at_points_with_masks(self, points: PointBatch) -> tuple[Packed, Masks]:
+        """``at_points`` with the masks."""
+        parts = structured(points, self.integers)
+        images = self.first_images(parts)
+        return self._in_chunks(
+            len(parts),
+            lambda rows: self.evaluate_images(images, parts.anchor[rows], parts.direction[rows], parts.steps[rows]),
+        )
+
+    def _in_chunks(self, count: int, evaluate: Callable[[slice], tuple[np.ndarray, Masks]]) -> tuple[Packed, Masks]:
         widths = self.integers.widths
-        outputs = np.empty((len(inputs), widths[-1], self.integers.output_limbs), np.uint64)
-        masks = tuple(np.empty((len(inputs), width), np.bool_) for width in widths[1:-1])
-        for start in range(0, len(inputs), self.chunk):
-            rows = slice(start, start + self.chunk)
-            outputs[rows], positive = self.evaluate_chunk(inputs.words[rows])
+        outputs = np.empty((count, widths[-1], self.integers.output_limbs), np.uint64)
+        masks = tuple(np.empty((count, width), np.bool_) for width in widths[1:-1])
+        for start in range(0, count, self.chunk):
+            rows = slice(start, min(start + self.chunk, count))
+            outputs[rows], positive = evaluate(rows)
             for mask, part in zip(masks, positive, strict=True):
                 mask[rows] = part
         return Packed(outputs, self.integers.exponents[-1]), masks
@@ -126,88 +118,3 @@ class ExactEvaluator(eqx.Module):
                 f"inputs hold mantissas beyond the {format.bits} bits that the bounds were proven for; "
                 "scale them down or build an evaluator with more bits"
             )
-
-
-def pack(matrix: DyadicMatrix, *, exponent: int, bits: int) -> Packed:
-    """Write a dyadic matrix on the grid 2^-exponent in two's complement of at least ``bits`` bits.
-
-    Every number passes through a Python integer (about a microsecond each): not for the inner loop.
-
-    Raises:
-        ValueError: a number is off the grid or does not fit.
-    """
-    return Packed(words_of(matrix.at_exponent(exponent), bits), exponent)
-
-
-def words_of(matrix: fmpz_mat, bits: int) -> UInt64[np.ndarray, "rows columns limbs"]:
-    """Integers in two's complement of ``limbs_for(bits)`` words. Raises ValueError if one does not fit."""
-    limbs = limbs_for(bits)
-    try:
-        joined = b"".join([int(entry).to_bytes(8 * limbs, "little", signed=True) for entry in matrix.entries()])
-    except OverflowError as error:
-        raise ValueError(f"an entry does not fit in {64 * limbs} bits; pack with more bits") from error
-    words = np.frombuffer(joined, "<u8").astype(np.uint64, copy=False)
-    return words.reshape(matrix.nrows(), matrix.ncols(), limbs)
-
-
-def unpack(packed: Packed) -> DyadicMatrix:
-    """The same numbers as a FLINT matrix; one Python integer per number, as ``pack``."""
-    return DyadicMatrix(matrix_of(packed.words), packed.exponent)
-
-
-def matrix_of(words: UInt64[np.ndarray, "rows columns limbs"]) -> fmpz_mat:
-    """Two's-complement words as FLINT integers, (rows, columns)."""
-    rows, columns, limbs = words.shape
-    size = 8 * limbs
-    joined = np.ascontiguousarray(words).astype("<u8", copy=False).tobytes()
-    entries = [int.from_bytes(joined[i : i + size], "little", signed=True) for i in range(0, len(joined), size)]
-    return fmpz_mat(rows, columns, entries)
-
-
-def pack_float64(values: np.ndarray, *, exponent: int, bits: int) -> Packed:
-    """A (points, n) float64 array on the grid 2^-exponent, without a Python integer per number.
-
-    Raises:
-        ValueError: NaN or infinity, a value off the grid, or one beyond ``bits`` bits.
-    """
-    if values.ndim != 2 or values.dtype != np.float64 or not np.isfinite(values).all():
-        raise ValueError(
-            f"values has shape {values.shape} and dtype {values.dtype}; give a finite (points, n) float64 array"
-        )
-    fraction, power = np.frexp(values)
-    mantissa = np.ldexp(fraction, 53).astype(np.int64)
-    shift = np.where(mantissa == 0, 0, power.astype(np.int64) - 53 + exponent)
-    if (mantissa & ((np.int64(1) << np.clip(-shift, 0, 54)) - 1)).any():
-        raise ValueError(f"values hold numbers finer than the grid 2^-{exponent}; use a larger exponent")
-    if _overflows(mantissa, shift, bits):
-        raise ValueError(f"values hold numbers that do not fit in {bits} bits on the grid 2^-{exponent}")
-    return Packed(_shifted_words(mantissa >> np.clip(-shift, 0, 54), np.maximum(shift, 0), limbs_for(bits)), exponent)
-
-
-def _overflows(mantissa: Int[np.ndarray, "points n"], shift: Int[np.ndarray, "points n"], bits: int) -> np.bool_:
-    length = np.frexp(np.where(mantissa < 0, -mantissa - 1, mantissa).astype(np.float64))[1]
-    return (length + shift > bits - 1).any()
-
-
-def _shifted_words(
-    mantissa: Int[np.ndarray, "points n"], shift: Int[np.ndarray, "points n"], limbs: int
-) -> UInt64[np.ndarray, "points n limbs"]:
-    """mantissa * 2^shift in two's complement."""
-    words = np.empty((*mantissa.shape, limbs), np.uint64)
-    sign = mantissa >> 63
-    for limb in range(limbs):
-        # Word ``limb`` shows the mantissa from bit 64 limb - shift on; a negative start leaves zeros below.
-        start = 64 * limb - shift
-        above = np.where(start < 64, mantissa >> np.clip(start, 0, 63), sign)
-        below = np.where(start > -64, mantissa << np.clip(-start, 0, 63), 0)
-        words[:, :, limb] = np.where(start >= 0, above, below).view(np.uint64)
-    return words
-
-
-def padded(words: UInt64[np.ndarray, "points n limbs"], chunk: int) -> UInt64[np.ndarray, "chunk n limbs"]:
-    """Zeros appended up to ``chunk`` points, so that one shape is compiled."""
-    if len(words) == chunk:
-        return words
-    whole = np.zeros((chunk, *words.shape[1:]), np.uint64)
-    whole[: len(words)] = words
-    return whole

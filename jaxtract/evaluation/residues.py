@@ -8,15 +8,17 @@ long as |x| <= 0.4 M. The digits of that sum come from one small product with th
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from typing import final
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flint import fmpz, fmpz_mat
-from jaxtyping import Array, Bool, Float, UInt64
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, UInt64
 
 from jaxtract._x64 import require_x64
 from jaxtract.evaluation.bounds import InputFormat, IntegerNetwork, integer_network
@@ -28,7 +30,9 @@ from jaxtract.evaluation.digits import (
     integer_digits,
     words_from_fields,
 )
-from jaxtract.evaluation.evaluator import Device, ExactEvaluator, padded
+from jaxtract.evaluation.evaluator import ExactEvaluator, Masks
+from jaxtract.evaluation.sharding import Device, on_every_device, points_mesh, run_sharded
+from jaxtract.evaluation.structured import StructuredPoints, repeated_rows
 from jaxtract.network.exact_network import ExactNetwork
 
 PRODUCT_BYTES = 1 << 23
@@ -48,6 +52,13 @@ class _Layer(eqx.Module):
     bias: Float[Array, "primes 1 width"]
     inverse: Float[Array, "layer_primes 1 1"]
     recombine: Float[Array, "digits layer_primes_and_one"]
+
+
+class _Images(eqx.Module):
+    """Residues of what the first layer makes of anchors (with the bias) and of directions (without)."""
+
+    anchors: Float[Array, "primes anchors width"]
+    directions: Float[Array, "primes directions width"]
 
 
 class _Kernel(eqx.Module):
@@ -70,6 +81,8 @@ class ResidueEvaluator(ExactEvaluator):
 
     integers: IntegerNetwork = eqx.field(static=True)
     chunk: int = eqx.field(static=True)
+    mesh: Mesh = eqx.field(static=True)
+    prime_numbers: tuple[int, ...] = eqx.field(static=True)
     kernel: _Kernel
 
     def __init__(
@@ -78,36 +91,69 @@ class ResidueEvaluator(ExactEvaluator):
         format: InputFormat,
         *,
         chunk: int | None = None,
-        device: Device | None = None,
+        devices: Sequence[Device] | None = None,
     ):
         require_x64()
         self.integers = integer_network(network, format)
-        kernel = _kernel(self.integers)
-        self.kernel = jax.device_put(kernel, device)
-        self.chunk = _chunk(self.integers, len(kernel.primes)) if chunk is None else chunk
+        self.mesh = points_mesh(devices)
+        largest_bounds = [max(1, bound) for bound in self.integers.bounds]
+        self.prime_numbers = tuple(_primes(max(self.integers.widths[:-1]), largest_bounds))
+        self.kernel = on_every_device(_kernel(self.integers, list(self.prime_numbers)), self.mesh)
+        self.chunk = self.mesh.size * (_chunk(self.integers, len(self.prime_numbers)) if chunk is None else chunk)
 
     def evaluate_chunk(
         self, words: UInt64[np.ndarray, "points inputs limbs"]
-    ) -> tuple[UInt64[np.ndarray, "points outputs output_limbs"], tuple[Bool[np.ndarray, "points width"], ...]]:
-        outputs, masks = _evaluate(self.kernel, padded(words, self.chunk))
-        return np.asarray(outputs)[: len(words)], tuple(np.asarray(mask)[: len(words)] for mask in masks)
+    ) -> tuple[UInt64[np.ndarray, "points outputs output_limbs"], Masks]:
+        return run_sharded(_from_words, self.mesh, self.chunk, self.kernel, (words,))
+
+    def first_images(self, points: StructuredPoints) -> _Images:
+        anchors = self._residues(points.anchors)
+        moved = points.directions
+        images = _Images(anchors, self.kernel.layers[0].weight if moved is None else self._residues(moved))
+        return on_every_device(images, self.mesh)
+
+    def _residues(self, matrix: fmpz_mat) -> Float[Array, "primes rows columns"]:
+        return jnp.asarray(_residues(repeated_rows(matrix), list(self.prime_numbers), self.kernel.radix_bits))
+
+    def evaluate_images(
+        self,
+        images: _Images,
+        anchor: Int[np.ndarray, " points"],
+        direction: Int[np.ndarray, " points"],
+        steps: UInt64[np.ndarray, "points limbs"],
+    ) -> tuple[UInt64[np.ndarray, "points outputs output_limbs"], Masks]:
+        return run_sharded(_from_images, self.mesh, self.chunk, (self.kernel, images), (anchor, direction, steps))
 
 
-@eqx.filter_jit
-def _evaluate(kernel: _Kernel, words: UInt64[np.ndarray, "points inputs limbs"]):
-    float64 = jnp.dtype(jnp.float64)
-    digits = balanced_digits(jnp.asarray(words), kernel.radix_bits, kernel.powers.shape[1], float64)
-    residues = _reduce(jnp.tensordot(kernel.powers, digits, 1), kernel.primes)
-    masks = []
-    for layer in kernel.layers[:-1]:
-        residues = _reduce(jnp.matmul(residues, layer.weight) + layer.bias, kernel.primes)
-        _, positive = carry(_integer_sums(layer, residues, kernel.primes), kernel.radix_bits, float64, balanced=True)
-        residues = jnp.where(positive, residues, 0.0)
+def _from_words(kernel: _Kernel, split: tuple[UInt64[Array, "points inputs limbs"]]):
+    (words,) = split
+    first = kernel.layers[0]
+    return _from_sums(kernel, jnp.matmul(_input_residues(kernel, words), first.weight) + first.bias)
+
+
+def _from_images(shared: tuple[_Kernel, _Images], split: tuple[Array, Array, UInt64[Array, "points limbs"]]):
+    kernel, images = shared
+    anchor, direction, steps = split
+    moves = _input_residues(kernel, steps[:, None]) * images.directions[:, direction]
+    return _from_sums(kernel, images.anchors[:, anchor] + moves)
+
+
+def _input_residues(kernel: _Kernel, words: UInt64[Array, "points n limbs"]) -> Float[Array, "primes points n"]:
+    digits = balanced_digits(words, kernel.radix_bits, kernel.powers.shape[1], jnp.dtype(jnp.float64))
+    return _reduce(jnp.tensordot(kernel.powers, digits, 1), kernel.primes)
+
+
+def _from_sums(kernel: _Kernel, sums: Float[Array, "primes points width"]):
+    """All that follows the first layer's products: packed outputs, and the masks."""
+    residues, masks = _reduce(sums, kernel.primes), []
+    for layer, following in itertools.pairwise(kernel.layers):
+        places = _integer_sums(layer, residues, kernel.primes)
+        _, positive = carry(places, kernel.radix_bits, jnp.dtype(jnp.float64), balanced=True)
         masks.append(positive)
-    last = kernel.layers[-1]
-    residues = _reduce(jnp.matmul(residues, last.weight) + last.bias, kernel.primes)
-    sums = _integer_sums(last, residues, kernel.primes)
-    fields, _ = carry(sums, kernel.radix_bits, jnp.dtype(jnp.uint64), balanced=False)
+        sums = jnp.matmul(jnp.where(positive, residues, 0.0), following.weight) + following.bias
+        residues = _reduce(sums, kernel.primes)
+    places = _integer_sums(kernel.layers[-1], residues, kernel.primes)
+    fields, _ = carry(places, kernel.radix_bits, jnp.dtype(jnp.uint64), balanced=False)
     return words_from_fields(fields, kernel.radix_bits, kernel.output_limbs), tuple(masks)
 
 
@@ -133,8 +179,7 @@ def _integer_sums(layer: _Layer, residues: Float[Array, "primes points n"], prim
     return jnp.tensordot(layer.recombine, jnp.concatenate([weights, quotient]), 1).astype(jnp.int64)
 
 
-def _kernel(integers: IntegerNetwork) -> _Kernel:
-    primes = _primes(max(integers.widths[:-1]), [max(1, bound) for bound in integers.bounds])
+def _kernel(integers: IntegerNetwork, primes: list[int]) -> _Kernel:
     radix_bits = _radix_bits(integers, primes)
     column = jnp.asarray(np.array(primes, np.float64))[:, None, None]
     layers = []
@@ -181,9 +226,9 @@ def _count_for(primes: list[int], bound: int) -> int:
 def _radix_bits(integers: IntegerNetwork, primes: list[int]) -> int:
     """Digits so wide that sums of residue times digit stay below 2^52."""
     parameters = (entry for matrix in (*integers.weights, *integers.biases) for entry in matrix.entries())
-    largest = max(1 << (integers.format.bits - 1), *(abs(int(entry)) for entry in parameters))
+    largest = max(1 << (integers.format.bits - 1), integers.bounds[0], *(abs(int(entry)) for entry in parameters))
     for radix_bits in range(LARGEST_RADIX_BITS, 7, -1):
-        # Inputs and weights become residues digit by digit, residues become digits prime by prime.
+        # Inputs, weights and first images become residues digit by digit, residues become digits prime by prime.
         terms = max(len(primes) + 1, balanced_length(largest, radix_bits))
         if terms * (primes[0] // 2 + 1) << (radix_bits - 1) <= 1 << 52:
             return radix_bits
