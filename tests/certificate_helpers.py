@@ -33,13 +33,26 @@ def accepted(certificate, recovered, reference):
     return document["verdict"]
 
 
-def altered_bit(net, rng):
-    """One weight of a float64 network, the nearest float64 above or below it instead."""
-    weights, biases = [np.array(w) for w in net.weights], [np.array(b) for b in net.biases]
-    layer = int(rng.integers(len(weights)))
-    place = tuple(int(rng.integers(n)) for n in weights[layer].shape)
-    weights[layer][place] = np.nextafter(weights[layer][place], np.inf * rng.choice([-1, 1]))
-    return ReLUNetwork(weights, biases)
+def altered_bit(net, rng, *, visible):
+    """A float64 network with one weight the next float64 above or below; ``visible``: one that inputs show."""
+    while True:
+        layer = int(rng.integers(len(net.weights)))
+        place = tuple(int(rng.integers(n)) for n in net.weights[layer].shape)
+        if not visible or _seen(net, layer, place):
+            old = np.array(net.weights[layer])[place]
+            return _with_weight(net, layer, place, np.nextafter(old, np.inf * rng.choice([-1, 1])))
+
+
+def _with_weight(net, layer, place, number):
+    weights = [np.array(w) for w in net.weights]
+    weights[layer][place] = number
+    return ReLUNetwork(weights, net.biases)
+
+
+def _seen(net, layer, place):
+    points = np.random.default_rng(0).standard_normal((400, net.inputs))
+    other = _with_weight(net, layer, place, np.array(net.weights[layer])[place] + 1e-7)
+    return bool(np.any(np.asarray(net(points)) != np.asarray(other(points))))
 
 
 def disguised(net, rng):

@@ -16,21 +16,26 @@ from typing import Any
 from flint import fmpq
 
 from jaxtract.certificate.expressions import Expression, combine, direction, fixed_sign, value
-from jaxtract.certificate.farkas import Answer, Constraint, search_point
+from jaxtract.certificate.farkas import Answer, Constraint, exact_answer, search_point
 from precision.dyadic import floor_log2, power_of_two, round_to_grid
 
 Point = list[fmpq]
 Node = dict[str, Any]
-"""{"zero": true}, {"farkas": [[kind, unit, "p/q"], ...]} or {"unit": k, "strict": s, "on": node, "off": node}."""
+"""{"zero": true}, {"farkas": [[kind, unit, "p/q"], ...]} or {"unit": k, "strict": s, "on": node, "off": node}.
+
+``strict`` is the side that z = 0 is taken from, "on", "off" or "both".
+"""
 
 States = Mapping[int, tuple[bool, bool]]
 """Of every split unit: whether it is on, and whether strictly (z = 0 excluded)."""
+
+Values = dict[int, fmpq] | dict[int, float]
 
 POINT_BITS = 30
 
 NEAR = 1e-9
 """Units whose directions differ by less (squared sine) are taken two by two."""
-STEP_BITS = (2, 8, 20, 40, 80, 160)
+STEP_BITS = (2, 8, 20, 40, 80, 160, 320, 1000, 4000)
 
 
 class OutOfBudgetError(Exception):
@@ -72,8 +77,8 @@ def decide_zero(
         progress: told how many were.
     """
     spent = 0
-    for deepest_first, share in ((True, budget // 4), (False, budget - budget // 4)):
-        before = spent
+    for deepest_first in (True, False):
+        before, share = spent, budget // 4 if deepest_first else budget - spent
         search = _Cases(rows, targets, inputs, share, deepest_first, _after(progress, before))
         try:
             return Decision(search.prove({}), None, before + search.cases)
@@ -116,27 +121,39 @@ class _Cases:
         answer = answer or self._search(now, states)
         if answer.multipliers is not None:
             return {"farkas": [[kind, unit, str(m)] for (kind, unit), m in answer.multipliers]}
-        candidates = self._candidates(now, states)
+        candidates = self._open(now, states)
         if answer.point is not None:
             self._try(now, answer.point, last=not candidates)
-        if not candidates:
-            raise OutOfBudgetError  # float64 could not settle a case that is fully split
-        return self._split(states, self._choose(now, candidates, answer.point))
+        if not candidates:  # the case is fully split and, so float64 says, not empty: now exactly
+            answer = exact_answer(self._constraints(now, states))
+            if answer.multipliers is not None:
+                return {"farkas": [[kind, unit, str(m)] for (kind, unit), m in answer.multipliers]}
+            self._try(now, answer.point or {}, last=True)
+            raise OutOfBudgetError  # deepest first, cases may shrink to their edges; layer by layer they are open
+        unit = self._choose(now, candidates, answer.point)
+        return self._split(states, unit, now.z[unit])
 
     def _search(self, now: _Resolved, states: States) -> Answer:
         if self.cases >= self.budget:
             raise OutOfBudgetError
         self.cases += 1
         self.progress(self.cases)
-        return search_point(constraints_of(now, states, self.inputs))
+        return search_point(self._constraints(now, states))
 
-    def _split(self, states: States, unit: int) -> Node:
-        """Both cases of a unit. z = 0 goes to one of them; to the other, where one is empty without it."""
+    def _split(self, states: States, unit: int, z: Expression) -> Node:
+        """Both cases of a unit.
+
+        If z is affine in the inputs alone, z = 0 is a null set and goes to neither: continuity fills it. Else
+        it goes to one of them; to the other, where one is empty without it.
+        """
         found: dict[bool, Answer | None] = {True: None, False: None}
         for on in (True, False):
             trial = {**states, unit: (on, True)}
             now = resolve(self.rows, self.relevant, trial, self.targets, self.inputs)
             found[on] = self._search(now, trial) if any(now.targets) else None
+        if max(z) < self.inputs:
+            nodes = {on: self.prove({**states, unit: (on, True)}, found[on]) for on in (True, False)}
+            return {"unit": unit, "strict": "both", "on": nodes[True], "off": nodes[False]}
         on, off = found[True], found[False]
         strict = on is None or on.multipliers is not None or off is None or off.multipliers is None
         weak = found[not strict]
@@ -148,13 +165,16 @@ class _Cases:
         }
         return {"unit": unit, "strict": "on" if strict else "off", "on": nodes[True], "off": nodes[False]}
 
-    def _candidates(self, now: _Resolved, states: States) -> list[int]:
+    def _constraints(self, now: _Resolved, states: States) -> list[Constraint]:
+        return constraints_of(now, states, self._open(now, states), self.inputs)
+
+    def _open(self, now: _Resolved, states: States) -> list[int]:
         """Open units that the targets or the split units still depend on."""
         seen = [*now.targets, *(now.z[k] for k in states)]
         needed = _needed([now.z.get(k, {}) for k in range(len(self.rows))], seen, self.inputs)
         return [k for k in needed if k in set(now.open_units)]
 
-    def _choose(self, now: _Resolved, candidates: Sequence[int], point: dict[int, float] | None) -> int:
+    def _choose(self, now: _Resolved, candidates: Sequence[int], point: Values | None) -> int:
         """What to split next: a guess, which costs cases when it is bad, and nothing else.
 
         Deepest first: a unit that keeps two near ones apart, else that on which the program's point cheats most.
@@ -192,14 +212,14 @@ class _Cases:
                     return min(between) if between else one
         return None
 
-    def _cheat(self, now: _Resolved, unit: int, point: dict[int, float]) -> float:
+    def _cheat(self, now: _Resolved, unit: int, point: Values) -> float:
         size = float(max(abs(x) for x in now.z[unit].values()))
-        z = sum(float(x) * point.get(key, 1.0 if key < 0 else 0.0) for key, x in now.z[unit].items())
-        return (point.get(self.inputs + unit, 0.0) - max(z, 0.0)) / size if size else 0.0
+        z = sum(float(x) * float(point.get(key, 1.0 if key < 0 else 0.0)) for key, x in now.z[unit].items())
+        return (float(point.get(self.inputs + unit, 0.0)) - max(z, 0.0)) / size
 
-    def _try(self, now: _Resolved, point: dict[int, float], *, last: bool) -> None:
+    def _try(self, now: _Resolved, point: Values, *, last: bool) -> None:
         """Look for a difference at the point; in a case that is fully split, around it too."""
-        start = [_short(point.get(j, 0.0)) for j in range(self.inputs)]
+        start = [_rational(point.get(j, 0.0)) for j in range(self.inputs)]
         self._test(start)
         if not last:
             return
@@ -257,13 +277,13 @@ def resolve(
     return _Resolved(z, s, open_units, [put(target) for target in targets])
 
 
-def constraints_of(now: _Resolved, states: States, inputs: int) -> list[Constraint]:
-    """What is known in a case: the sides of split units; s(z) >= 0 and s(z) >= z for open ones."""
+def constraints_of(now: _Resolved, states: States, open_units: Sequence[int], inputs: int) -> list[Constraint]:
+    """What is known in a case: the sides of split units; s(z) >= 0 and s(z) >= z for the open ones that matter."""
     found = []
     for k, (on, strict) in states.items():
         signed = now.z[k] if on else combine([(fmpq(-1), now.z[k])])
         found.append(Constraint(("side", k), signed, strict))
-    for k in now.open_units:
+    for k in open_units:
         one = {inputs + k: fmpq(1)}
         found.append(Constraint(("relu", k), one))
         found.append(Constraint(("above", k), combine([(fmpq(1), one), (fmpq(-1), now.z[k])])))
@@ -293,8 +313,10 @@ def _near(one: dict[int, float], two: dict[int, float]) -> bool:
     return product * product > (1 - NEAR) * squares
 
 
-def _short(x: float) -> fmpq:
-    """Nearest number with about 30 bits: witnesses that read well and evaluate fast."""
+def _rational(x: fmpq | float) -> fmpq:
+    """Of a float the nearest number with about 30 bits: witnesses that read well and evaluate fast."""
+    if isinstance(x, fmpq):
+        return x
     if x == 0.0:
         return fmpq(0)
     exact = fmpq(*float(x).as_integer_ratio())

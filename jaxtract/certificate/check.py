@@ -107,9 +107,10 @@ def prove(node, rows, targets, d, states):  # targets vanish wherever units are 
         need(all(Fraction(x) > 0 for _, _, x in node["farkas"]), "multipliers")
         need(set(total) <= {-1} and total.get(-1, 0) < (1 if not total and strict else 0), "nothing is refuted")
     else:
-        need(node["strict"] in ("on", "off") and node["unit"] in rows and node["unit"] not in states, "split")
-        for side in ("on", "off"):
-            prove(node[side], rows, targets, d, {**states, node["unit"]: (side == "on", side == node["strict"])})
+        side, affine = node["strict"], z[node["unit"]] and max(z[node["unit"]]) < d  # a null set
+        need(side in ("on", "off") or (side == "both" and affine), "split")
+        for name in ("on", "off"):
+            prove(node[name], rows, targets, d, {**states, node["unit"]: (name == "on", side in (name, "both"))})
 
 
 def interval(form, region, d):  # of {-1: constant, j: of input j, d + i: of a symbol in [-1, 1]}

@@ -1,8 +1,9 @@
 """Is there a point where affine expressions are all non-negative? Linear programs, answered exactly.
 
-A float64 program (HiGHS) proposes; nothing rests on it. "No" is believed only with multipliers over the rationals
-(Farkas 1902, Motzkin 1936): a non-negative combination of the expressions that is a constant below zero, or zero
-with weight on one that must be positive. "Perhaps" comes with the point that the program found.
+A float64 program (HiGHS) proposes; nothing rests on it, and where it is no help an exact one is solved. "No" is
+believed only with multipliers over the rationals (Farkas 1902, Motzkin 1936): a non-negative combination of the
+expressions that is a constant below zero, or zero with weight on one that must be positive. "Perhaps" comes with the
+point that the program found.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from flint import fmpq, fmpq_mat
 from scipy.optimize import linprog
 
+from jaxtract.certificate.exact_program import largest_margin
 from jaxtract.certificate.expressions import CONSTANT, Expression, combine
 
 POSITIVE = 1e-9
@@ -36,10 +38,13 @@ class Constraint:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """``multipliers`` prove that no point exists; else ``point`` gives a value to every key, or is None."""
+    """``multipliers`` prove that no point exists; else ``point`` gives a value to every key.
+
+    The values are rationals where the point was found exactly.
+    """
 
     multipliers: tuple[tuple[tuple[str, int], fmpq], ...] | None
-    point: dict[int, float] | None
+    point: dict[int, fmpq] | dict[int, float] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +73,22 @@ def search_point(constraints: Sequence[Constraint]) -> Answer:
         if best > POSITIVE:
             return Answer(None, dict(zip(keys, point, strict=True)))
         proof = _proof(constraints, rows, multipliers)
-        return Answer(proof, None) if proof is not None else Answer(None, dict(zip(keys, point, strict=True)))
-    return Answer(None, None)
+        return Answer(proof, None) if proof is not None else exact_answer(constraints)
+    return exact_answer(constraints)
+
+
+def exact_answer(constraints: Sequence[Constraint]) -> Answer:
+    """The same over the rationals throughout: never in doubt, and slower."""
+    keys = sorted({key for c in constraints for key in c.expression if key != CONSTANT})
+    zero = fmpq(0)
+    rows = [[c.expression.get(key, zero) for key in keys] for c in constraints]
+    constants = [c.expression.get(CONSTANT, zero) for c in constraints]
+    solved = largest_margin(rows, constants, [c.strict for c in constraints])
+    if solved.best is not None and solved.best > 0:
+        return Answer(None, dict(zip(keys, solved.point, strict=True)))
+    assert refutes(constraints, solved.multipliers)
+    pairs = zip(constraints, solved.multipliers, strict=True)
+    return Answer(tuple((c.name, m) for c, m in pairs if m != 0), None)
 
 
 def refutes(constraints: Sequence[Constraint], multipliers: Sequence[fmpq]) -> bool:
