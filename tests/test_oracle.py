@@ -413,9 +413,9 @@ def test_a_deterministic_oracle_passes():
     assert counting.count.verify == 4
 
 
-def near(*, at=1):
-    """Three points in a row, 2^-320 apart."""
-    return points(*([at + i * power_of_two(-320)] for i in range(3)))
+def near():
+    """Three points in a row, 2^-320 apart, and one at 2^-40."""
+    return points(*([1 + step] for step in (fmpq(0), power_of_two(-320), power_of_two(-319), power_of_two(-40))))
 
 
 def test_a_square_is_not_piecewise_linear():
@@ -424,19 +424,30 @@ def test_a_square_is_not_piecewise_linear():
         CountingOracle(square, ExactContext()).check_affine(near())
 
 
-def test_rounded_answers_are_not_affine():
-    rounded = CallableOracle(lambda batch: [[Fraction(float(x))] for (x,) in batch], inputs=1, number_system="exact")
-    counting = CountingOracle(rounded, ExactContext())
-    counting.check_affine(near())  # 1 + 2^-320 rounds to 1: constant is affine
-    with pytest.raises(OracleError, match="rounding of the answers"):
-        counting.check_affine(points([1], [1 + power_of_two(-53)], [1 + power_of_two(-52)]))  # the middle becomes 1
+def test_rounded_answers_are_not_exact():
+    """Doubles are constant over 2^-320 and not over 2^-40; that one of two outputs is rounded is enough."""
+    for outputs in (1, 2):
+        rounded = CallableOracle(
+            lambda batch, n=outputs: [[Fraction(float(x)), x][:n] for (x,) in batch],
+            inputs=1,
+            outputs=outputs,
+            number_system="exact",
+        )
+        with pytest.raises(OracleError, match=r"constant over a distance of 2\^-320 and not over 2\^-40"):
+            CountingOracle(rounded, ExactContext()).check_affine(near())
+
+
+def test_constants_are_affine():
+    CountingOracle(
+        CallableOracle(lambda batch: [[7] for _ in batch], inputs=1, number_system="exact"), ExactContext()
+    ).check_affine(near())
 
 
 def test_affine_functions_pass_and_rounded_contexts_do_not_ask():
     line = CallableOracle(lambda batch: [[3 * x + 1] for (x,) in batch], inputs=1, number_system="exact")
     counting = CountingOracle(line, ExactContext())
     counting.check_affine(near())
-    assert counting.count.verify == 3
+    assert counting.count.verify == 4
     rounding = CountingOracle(line, mp(64))
     rounding.check_affine(near())
     assert rounding.count.total == 0

@@ -412,6 +412,7 @@ def test_ends_that_are_never_final_are_named():
 def test_a_function_that_is_not_piecewise_linear(monkeypatch):
     monkeypatch.setattr(context_lines, "MOST_CLUSTERS", 8)
     monkeypatch.setattr(context_lines, "LANES", 16)
+    monkeypatch.setattr(context_lines, "DEEP_LANES", 4)
     zero, one = dyadic_matrix([[fmpq(0)]], 1), dyadic_matrix([[fmpq(1)]], 1)
     settings = LineSettings(reach_bits=4, growth_bits=4, longest_bits=12, resolution_bits=16)
     with pytest.raises(OracleError, match=r"8 intervals as short as .* the oracle is not piecewise linear"):
@@ -447,7 +448,8 @@ def test_many_lines_in_few_batches():
 def test_more_intervals_than_lanes_change_nothing(monkeypatch, seed):
     kinks, slopes = random_bends(np.random.default_rng(seed), 40)
     whole, queries = search_axis(on_axis(bent(kinks, slopes)))
-    monkeypatch.setattr(context_lines, "LANES", 2)
+    monkeypatch.setattr(context_lines, "LANES", 4)
+    monkeypatch.setattr(context_lines, "DEEP_LANES", 2)
     narrow, same = search_axis(on_axis(bent(kinks, slopes)))
     assert whole.kinks == narrow.kinks == tuple(rational(t) for t in kinks) and queries == same
 

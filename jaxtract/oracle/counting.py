@@ -110,18 +110,26 @@ class CountingOracle:
                 )
 
     def check_affine(self, points: PointBatch) -> None:
-        """Three points in a row, hardly apart: where answers are exact, f must be affine there.
+        """Where answers are exact, f must be affine on three points in a row that are hardly apart.
+
+        A fourth point, still near, unmasks rounding: an output that is constant over the three and not over the
+        four would have a kink there.
 
         Raises:
-            OracleError: it is not.
+            OracleError: it is not, or there is.
         """
         if not self.context.exact:
             return
-        first, second, third = self.ask(points, "verify")
+        first, second, third, fourth = self.ask(points, "verify")
         if any(first + third != 2 * second):
             raise OracleError(
                 "the oracle is not affine on three points 2^-320 apart; extraction reads piecewise linear functions "
                 "(ReLU networks): check for tanh, softmax, products of inputs, or rounding of the answers"
+            )
+        if any((first == second) & (first != fourth)):
+            raise OracleError(
+                "the oracle is constant over a distance of 2^-320 and not over 2^-40: its answers look rounded; "
+                "declare them as float64, or compute them in rationals"
             )
 
     def _ask_chunk(self, points: PointBatch, purpose: Purpose) -> np.ndarray:

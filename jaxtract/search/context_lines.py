@@ -38,6 +38,9 @@ from precision.kink import Meeting, Piece, meeting_of
 LANES = 4096
 """Intervals that advance together."""
 
+DEEP_LANES = 256
+"""The same while more are waiting: the search then goes into depth."""
+
 MOST_CLUSTERS = 256
 """A line with more places that no kink explains is not the line of a piecewise linear function."""
 
@@ -133,13 +136,14 @@ class _Task:
 def _advance(
     tasks: list[_Task], lines: list[_Line], ask: Callable[[Sequence[int], Sequence[fmpq]], np.ndarray]
 ) -> None:
-    """Run the coroutines in lock-step; one batch a round holds the wishes of ``LANES`` of them.
+    """Run the coroutines in lock-step; one batch a round holds the wishes of up to ``LANES`` of them.
 
     The latest come first: should f not be piecewise linear, that shows before the memory is full.
     """
     stack = [ready for task in tasks for ready in _resume(task, None)]
     while stack:
-        waiting, stack = stack[-LANES:], stack[:-LANES]
+        lanes = LANES if len(stack) <= LANES else DEEP_LANES
+        waiting, stack = stack[-lanes:], stack[:-lanes]
         line = [task.line for task in waiting for _ in task.positions]
         positions = [t for task in waiting for t in task.positions]
         answers = ask(line, positions)
@@ -269,16 +273,21 @@ class _Line:
     def profile(self) -> LineProfile:
         assert self._outer is not None
         found = sorted(self._found, key=lambda kink: kink[0])
-        if self.context.exact:
-            pieces = (self._outer[0], *(right for _, _, _, right in found))
-            return LineProfile(pieces, tuple(n for _, n, _, _ in found), tuple(self._clusters), self._reach)
-        return self._refitted(found)
+        pieces = [self._outer[0], *(right for _, _, _, right in found)]
+        kinks = [number for _, number, _, _ in found]
+        if not self.context.exact:
+            pieces, kinks = self._refitted(found, pieces)
+        # Intervals share their ends; of two kinks at one end only the change across both is known.
+        empty = [i for i in range(1, len(kinks)) if kinks[i] <= kinks[i - 1]]
+        pieces = [piece for i, piece in enumerate(pieces) if i not in empty]
+        kinks = [kink for i, kink in enumerate(kinks) if i not in empty]
+        return LineProfile(tuple(pieces), tuple(kinks), tuple(self._clusters), self._reach)
 
-    def _refitted(self, found: list[tuple[fmpq, Number, Piece, Piece]]) -> LineProfile:
+    def _refitted(
+        self, found: list[tuple[fmpq, Number, Piece, Piece]], rough: list[Piece]
+    ) -> tuple[list[Piece], list[Number]]:
         """Every piece through its two farthest answers, every kink where the better pieces meet."""
-        assert self._outer is not None
         borders = [None, *(t for t, _, _, _ in found), None]
-        rough = [self._outer[0], *(right for _, _, _, right in found)]
         samples = sorted(self._samples, key=lambda sample: sample[0])
         pieces = [
             self._longest_chord(samples, piece, low, high)
@@ -290,11 +299,7 @@ class _Line:
             # A short piece can be refitted worse than it was found; its kink stays inside its interval.
             inside = meeting is not None and before.position < meeting.position < after.position
             kinks.append(meeting.number if meeting is not None and inside else number)
-        # Intervals share their ends; of two kinks at one end only the change across both is known.
-        empty = [i for i in range(1, len(kinks)) if kinks[i] <= kinks[i - 1]]
-        pieces = [piece for i, piece in enumerate(pieces) if i not in empty]
-        kinks = [kink for i, kink in enumerate(kinks) if i not in empty]
-        return LineProfile(tuple(pieces), tuple(kinks), tuple(self._clusters), self._reach)
+        return pieces, kinks
 
     def _longest_chord(
         self,
