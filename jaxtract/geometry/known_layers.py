@@ -54,26 +54,27 @@ class KnownLayers:
 
     def preactivations(self, numerators: fmpz_mat, scales: Sequence[int | fmpz]) -> list[fmpz_mat]:
         """Every z of every layer at the points numerators[k] / scales[k], times scales[k]; (points, width)."""
-        column = fmpz_mat(len(scales), 1, list(scales))
-        state, found = numerators, []
-        for weight, bias in zip(self._transposed, self._bias_rows, strict=True):
-            z = state * weight + column * bias
-            found.append(z)
+        first = numerators * self._transposed[0] + _column(scales) * self._bias_rows[0]
+        return self.preactivations_behind(first, scales)
+
+    def preactivations_behind(self, first: fmpz_mat, scales: Sequence[int | fmpz]) -> list[fmpz_mat]:
+        """The same from the first layer's pre-activations (points, width), times scales."""
+        column, found = _column(scales), [first]
+        for weight, bias in zip(self._transposed[1:], self._bias_rows[1:], strict=True):
+            z = found[-1]
             state = fmpz_mat(z.nrows(), z.ncols(), [x if x > 0 else 0 for x in z.entries()])
+            found.append(state * weight + column * bias)
         return found
 
     def pattern(self, numerators: fmpz_mat, scales: Sequence[int | fmpz]) -> list[Pattern]:
         """The region of every point, exactly."""
-        layers = [
-            np.array([x > 0 for x in z.entries()], dtype=bool).reshape(z.nrows(), z.ncols())
-            for z in self.preactivations(numerators, scales)
-        ]
-        return [[layer[k] for layer in layers] for k in range(len(scales))]
+        return patterns_of(self.preactivations(numerators, scales))
 
     def form(self, layer: int, neuron: int, pattern: Pattern) -> AffineForm:
         """The pre-activation of one neuron as an affine form of the input, in the region ``pattern``."""
-        row = fmpz_mat(1, self.weights[layer].ncols(), [self.weights[layer][neuron, k] for k in
-                                                       range(self.weights[layer].ncols())])
+        row = fmpz_mat(
+            1, self.weights[layer].ncols(), [self.weights[layer][neuron, k] for k in range(self.weights[layer].ncols())]
+        )
         offset = fmpz(self.biases[layer][neuron])
         for k in reversed(range(layer)):
             row = _masked_columns(row, pattern[k])
@@ -126,6 +127,16 @@ class KnownLayers:
         return gradients
 
 
+def patterns_of(heights: Sequence[fmpz_mat]) -> list[Pattern]:
+    """The region of every point, from its pre-activations (points, width) per layer."""
+    layers = [np.array([x > 0 for x in z.entries()], dtype=bool).reshape(z.nrows(), z.ncols()) for z in heights]
+    return [[layer[k] for layer in layers] for k in range(heights[0].nrows())]
+
+
+def _column(scales: Sequence[int | fmpz]) -> fmpz_mat:
+    return fmpz_mat(len(scales), 1, list(scales))
+
+
 def _masked_columns(matrix: fmpz_mat, mask: np.ndarray) -> fmpz_mat:
     columns = matrix.ncols()
     return fmpz_mat(matrix.nrows(), columns, [x if mask[i % columns] else 0 for i, x in enumerate(matrix.entries())])
@@ -144,9 +155,11 @@ def _float_layers(
             size = max((abs(x) for x in whole), default=0) or 1
             rows.append([x / size for x in whole])
             next_scales.append(size)
-        layers.append((
-            np.array(rows, dtype=np.float64).reshape(weight.nrows(), weight.ncols()),
-            np.array([b / size for b, size in zip(bias, next_scales, strict=True)], dtype=np.float64),
-        ))
+        layers.append(
+            (
+                np.array(rows, dtype=np.float64).reshape(weight.nrows(), weight.ncols()),
+                np.array([b / size for b, size in zip(bias, next_scales, strict=True)], dtype=np.float64),
+            )
+        )
         scales = next_scales
     return layers, scales

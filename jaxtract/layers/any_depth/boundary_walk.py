@@ -19,7 +19,6 @@ import numpy as np
 from flint import fmpq, fmpz_mat
 
 from jaxtract.geometry.grid import (
-    GRID_BITS,
     ONE,
     GridVector,
     floats_to_grid,
@@ -211,9 +210,7 @@ class BoundaryWalk:
                 return hit[0], hit[1], direction
         return None
 
-    def _directions(
-        self, tangents: list[np.ndarray], values: list[np.ndarray], normal: np.ndarray
-    ) -> list[np.ndarray]:
+    def _directions(self, tangents: list[np.ndarray], values: list[np.ndarray], normal: np.ndarray) -> list[np.ndarray]:
         """Towards the nearest open neurons, then anywhere."""
         targets: list[tuple[float, np.ndarray]] = []
         for layer, open_ in self._targets().items():
@@ -341,8 +338,9 @@ class BoundaryWalk:
         hit = _first_hit([matrix for matrix, _ in forms], values, pattern, onwards, skip=(layer, neuron))
         reach = 1 + float(np.max(np.abs(x)))
         length = min(hit[2] * self.rng.uniform(0.2, 0.6), reach) if hit is not None else reach
-        moved = [p + ((v * int(length * (1 << 60))) >> 60) for p, v in
-                 zip(crossing, floats_to_grid(onwards), strict=True)]
+        moved = [
+            p + ((v * int(length * (1 << 60))) >> 60) for p, v in zip(crossing, floats_to_grid(onwards), strict=True)
+        ]
         moved = form.put_onto(moved)
         if not self._agrees(moved, pattern):
             self._go_back()

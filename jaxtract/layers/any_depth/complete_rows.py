@@ -18,11 +18,15 @@ from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk, RationalForm
 from jaxtract.layers.any_depth.found_layers import Row
 
-def complete_by_kinks(layers: KnownLayers, row: Row, numerators: fmpz_mat, scales: Sequence[fmpz]) -> bool:
-    """Open weights of a row over the last of ``layers``, from unexplained kinks; True when one was found."""
-    if not row.missing or not scales:
-        return False
-    heights = layers.preactivations(numerators, scales)[-1].tolist()
+
+def complete_by_kinks(row: Row, heights: Sequence[Sequence[fmpz]], scales: Sequence[fmpz]) -> bool:
+    """Open weights of a row from unexplained kinks; True when one was found.
+
+    Args:
+        row: completed in place.
+        heights: pre-activations of the layer before at every kink, times the kink's scale.
+        scales: one per kink.
+    """
     seen: dict[tuple[int, fmpq], int] = {}
     for z, scale in zip(heights, scales, strict=True):
         on = [i for i in row.missing if z[i] > 0]
@@ -52,9 +56,7 @@ def places_on_boundary(layers: KnownLayers, row: Row, rng: np.random.Generator) 
     return found[~np.any(last[:, row.missing] > 0, axis=1)] if row.missing else found
 
 
-def walks_from(
-    layers: KnownLayers, row: Row, points: np.ndarray, rng: np.random.Generator
-) -> list[BoundaryWalk]:
+def walks_from(layers: KnownLayers, row: Row, points: np.ndarray, rng: np.random.Generator) -> list[BoundaryWalk]:
     """One walk per point, which knows of the row what is known and looks for the rest."""
     walks = []
     for point in points:

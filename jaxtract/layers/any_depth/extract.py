@@ -26,11 +26,11 @@ from jaxtract.layers.any_depth.complete_rows import (
 from jaxtract.layers.any_depth.extreme_lines import extreme_line
 from jaxtract.layers.any_depth.first_layer import measure_line, straight
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, stacked, without_unread
-from jaxtract.layers.any_depth.input_slice import InputSlice, SliceAsker
+from jaxtract.layers.any_depth.input_slice import SliceAsker
 from jaxtract.layers.any_depth.layer_rows import row_of, run_walks
 from jaxtract.layers.any_depth.layer_signs import Region, Span, determinable, signs_by_gradients, signs_by_rows, span_of
-from jaxtract.layers.any_depth.output_layer import OutputLayer, fit_output
-from jaxtract.layers.any_depth.pool import Pool, SearchedLine, Sighting, homogeneous
+from jaxtract.layers.any_depth.output_layer import KnownValues, OutputLayer, fit_output
+from jaxtract.layers.any_depth.pool import Pool, Sighting
 from jaxtract.layers.any_depth.predicted import visible_places
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
@@ -119,6 +119,9 @@ class _AnyDepth:
         self.patience = PATIENCE
         self.bordered: set[tuple[int, int, int]] = set()
         self.fruitful: dict[int, bool] = {}
+        self._stacks: dict[int, tuple[list[tuple[Row, int]], KnownLayers]] = {}
+        self._full_rows: tuple[np.ndarray, np.ndarray] | None = None
+        self._seen_complete: tuple[KnownLayers, int] | None = None
 
     def run(self, keep: Callable[[Extraction], None] | None) -> Extraction:
         begun = time.perf_counter()
@@ -202,7 +205,7 @@ class _AnyDepth:
         kinks = self.pool.all_kinks()
         if not self.layers:
             return kinks
-        heights = stacked(self.slice.rank, self.layers).preactivations(*self.pool.points(kinks))
+        heights = self.pool.heights(self._known(len(self.layers)), self.pool.places(kinks))[0]
         explained = [False] * len(kinks)
         for z in heights:
             for place, row in enumerate(z.tolist()):
@@ -259,10 +262,10 @@ class _AnyDepth:
     def _spans(self, level: int, kinks: Sequence[Kink]) -> list[Span]:
         """Can the neurons of layer level - 1 that are on explain the normals?"""
         signs = np.array(self._signs_behind(level))
-        layers = stacked(self.slice.rank, self.layers[: level - 1])
+        layers = self._known(level - 1)
         missing = np.array([bool(row.missing) for row in self.layers[level - 2].rows])
         found = []
-        for kink, pattern in zip(kinks, layers.pattern(*self.pool.points(kinks)), strict=True):
+        for kink, pattern in zip(kinks, self.pool.patterns(layers, self.pool.places(kinks)), strict=True):
             form = self.pool.sighting(*kink).form
             on = np.where(signs == 0, True, pattern[-1] == (signs > 0))
             if form is None:
@@ -275,9 +278,28 @@ class _AnyDepth:
         """Whether some gradient of f shows that the last layer lacks a neuron (or that f reads an earlier one)."""
         if self.patience <= 0:
             return False
-        layers = stacked(self.slice.rank, self.layers)
+        layers = self._known(len(self.layers))
+        measured = sum(len(line.gradients) for line in self.pool.lines)
+        if self._seen_complete == (layers, measured):
+            return False
         _, unexplained = signs_by_gradients(layers, self._regions(layers))
+        if not unexplained:
+            self._seen_complete = (layers, measured)
         return unexplained > 0
+
+    def _known(self, depth: int) -> KnownLayers:
+        """The first ``depth`` layers; the same object as long as nothing changed."""
+        rows = [row for layer in self.layers[:depth] for row in layer.rows]
+        state = [(row, len(row.missing)) for row in rows]
+        known = self._stacks.get(depth)
+        if (
+            known is None
+            or len(known[0]) != len(state)
+            or any(a[0] is not b[0] or a[1] != b[1] for a, b in zip(known[0], state, strict=True))
+        ):
+            known = (state, stacked(self.slice.rank, self.layers[:depth]))
+            self._stacks[depth] = known
+        return known[1]
 
     def _worth_measuring(self, kinks: Sequence[Kink]) -> list[Kink]:
         """Kinks that are measured already; else those of one line."""
@@ -342,7 +364,7 @@ class _AnyDepth:
         if not rows:
             return []
         hyperplanes = stacked(self.slice.rank, [FoundLayer(rows, [0] * len(rows))])
-        (heights,) = hyperplanes.preactivations(*self.pool.points(self.pool.all_kinks()))
+        (heights,), _ = self.pool.heights(hyperplanes, self.pool.places(self.pool.all_kinks()))
         found: list[list[np.ndarray]] = [[] for _ in rows]
         for z in heights.tolist():
             zero = [i for i, x in enumerate(z) if x == 0]
@@ -355,7 +377,7 @@ class _AnyDepth:
     def _walked_rows(self, level: int, sightings: Sequence[Sighting]) -> list[Row]:
         """Rows of layer ``level`` from walks over the layers before it; fixes the signs of the last of these."""
         signs = list(self._signs_behind(level))
-        layers = stacked(self.slice.rank, self.layers[: level - 1])
+        layers = self._known(level - 1)
         walks = [BoundaryWalk(layers, signs, s.form, s.point, self.rng) for s in sightings if s.form is not None]
         for walk in walks:
             walk.weigh_start()
@@ -382,29 +404,29 @@ class _AnyDepth:
 
     def _learn_signs(self, level: int) -> None:
         layer = self.layers[level - 2]
-        layers = stacked(self.slice.rank, self.layers[: level - 1])
+        layers = self._known(level - 1)
         found, _ = signs_by_gradients(layers, self._regions(layers))
         layer.signs = [old or new for old, new in zip(layer.signs, found, strict=True)]
         self.layers[level - 2] = layer.oriented()
 
     def _regions(self, layers: KnownLayers) -> list[Region]:
         places, gradients, borders = [], [], []
-        for line in self.pool.lines:
-            zeros = self._zeros_on(line, layers)
+        for index, line in enumerate(self.pool.lines):
+            zeros = self._zeros_on(index, layers)
             for piece, gradient in sorted(line.gradients.items()):
-                places.append(line.point(line.middle(piece)))
+                places.append((index, line.middle(piece)))
                 gradients.append(gradient)
                 borders.append(frozenset(zeros.get(piece - 1, ())) | frozenset(zeros.get(piece, ())))
-        patterns = layers.pattern(*homogeneous(places, self.slice.rank))
+        patterns = self.pool.patterns(layers, places)
         return [Region(*region) for region in zip(patterns, gradients, borders, strict=True)]
 
-    def _zeros_on(self, line: SearchedLine, layers: KnownLayers) -> dict[int, list[int]]:
+    def _zeros_on(self, index: int, layers: KnownLayers) -> dict[int, list[int]]:
         """For every kink of a line the neurons of the last layer that are zero there."""
-        if not line.kinks:
+        kinks = self.pool.lines[index].kinks
+        if not kinks:
             return {}
-        points = homogeneous([line.point(t) for t in line.kinks], self.slice.rank)
-        heights = layers.preactivations(*points)[-1].tolist()
-        return {k: [i for i, x in enumerate(z) if x == 0] for k, z in enumerate(heights)}
+        heights, _ = self.pool.heights(layers, [(index, t) for t in kinks])
+        return {k: [i for i, x in enumerate(z) if x == 0] for k, z in enumerate(heights[-1].tolist())}
 
     def _measure_borders(self, level: int) -> bool:
         """Measure the gradient beside one kink of every neuron whose sign is open, where that would tell it."""
@@ -412,17 +434,17 @@ class _AnyDepth:
         if state in self.bordered:
             return False
         self.bordered.add(state)
-        layers = stacked(self.slice.rank, self.layers[: level - 1])
+        layers = self._known(level - 1)
         wanted = {i for i, sign in enumerate(self.layers[level - 2].signs) if not sign}
         pieces: list[tuple[int, int]] = []
         for index, line in enumerate(self.pool.lines):
             if not line.dyadic or not wanted:
                 continue
-            for kink, zeros in self._zeros_on(line, layers).items():
+            for kink, zeros in self._zeros_on(index, layers).items():
                 here = wanted & set(zeros)
                 if not here:
                     continue
-                pattern = layers.pattern(*homogeneous([line.point(line.middle(kink))], self.slice.rank))[0]
+                (pattern,) = self.pool.patterns(layers, [(index, line.middle(kink))])
                 told = here & set(determinable(layers.forms(layers.depth - 1, pattern)[0]))
                 if told:
                     pieces.append((index, kink))
@@ -457,7 +479,7 @@ class _AnyDepth:
     def _complete(self, level: int) -> None:
         """Open weights of a layer's rows: from the pool, then from new walks all over the boundaries."""
         layer = self.layers[level - 1]
-        layers = stacked(self.slice.rank, self.layers[: level - 1])
+        layers = self._known(level - 1)
         if not all(self.layers[level - 2].signs):
             return
         self._complete_from_pool(layers, layer)
@@ -477,17 +499,23 @@ class _AnyDepth:
         self._complete_from_pool(layers, layer)
 
     def _complete_from_pool(self, layers: KnownLayers, layer: FoundLayer) -> None:
-        points = self.pool.points(self._unexplained())
+        kinks = self._unexplained()
+        if not kinks or not any(row.missing for row in layer.rows):
+            return
+        heights, scales = self.pool.heights(layers, self.pool.places(kinks))
         for row in layer.rows:
-            while complete_by_kinks(layers, row, *points):
+            while complete_by_kinks(row, heights[-1].tolist(), scales):
                 pass
 
     # -- the end --
 
     def _fit_output(self) -> OutputLayer | None:
         self.progress.phase("output")
-        layers = stacked(self.slice.rank, self.layers)
-        return fit_output(self.pool.asker, layers, self.pool.known_values(), self.rng)
+        layers = self._known(len(self.layers))
+        known = self.pool.known_values()
+        heights, scales = self.pool.heights(layers, [place for place, _ in known])
+        values = KnownValues(heights[-1].tolist(), scales, [value for _, value in known])
+        return fit_output(self.pool.asker, layers, values, self.rng)
 
     def _verify(self) -> list[list[fmpq]]:
         """Compare with the black box; counterexamples come back as points on the slice."""
@@ -504,9 +532,7 @@ class _AnyDepth:
         if self.verified.agrees:
             return []
         found = np.array(self.verified.counterexamples[:4], dtype=object)
-        return [
-            [round_to_grid(x, COUNTEREXAMPLE_BITS) for x in point] for point in self.slice.equivalent(found)
-        ]
+        return [[round_to_grid(x, COUNTEREXAMPLE_BITS) for x in point] for point in self.slice.equivalent(found)]
 
     def _network(self) -> ExactNetwork | None:
         """What is known, with the first layer on all inputs; None before the output layer is known."""
@@ -516,14 +542,22 @@ class _AnyDepth:
         layers, gamma = without_unread([*self.layers[:-1], last], self.output.gamma)
         weights, biases = [], []
         for i, layer in enumerate(layers):
-            rows = np.array([[w if w is not None else fmpq(0) for w in row.weights] for row in layer.rows], dtype=object)
+            rows = np.array(
+                [[w if w is not None else fmpq(0) for w in row.weights] for row in layer.rows], dtype=object
+            )
             known = stacked(rows.shape[1], [layer])
             whole = np.array([[fmpq(x) for x in row] for row in known.weights[0].tolist()], dtype=object)
-            weights.append(rational_matrix(self.slice.full_rows(whole) if i == 0 else whole))
+            weights.append(rational_matrix(self._on_all_inputs(whole) if i == 0 else whole))
             biases.append(fmpq_mat(len(known.biases[0]), 1, [fmpq(b) for b in known.biases[0]]))
         weights.append(rational_matrix(gamma))
         biases.append(fmpq_mat(len(self.output.constant), 1, list(self.output.constant)))
         return ExactNetwork(tuple(weights), tuple(biases))
+
+    def _on_all_inputs(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of the first layer, (width, inputs); kept, because completing them is long arithmetic."""
+        if self._full_rows is None or not np.array_equal(self._full_rows[0], rows):
+            self._full_rows = (rows, self.slice.full_rows(rows))
+        return self._full_rows[1]
 
     def _result(self, outcome: Outcome, begun: float) -> Extraction:
         complete = outcome is Outcome.COMPLETE
@@ -531,7 +565,9 @@ class _AnyDepth:
         for level, layer in enumerate(self.layers, start=1):
             open_weights = sum(len(row.missing) for row in layer.rows)
             if open_weights:
-                sentences.append(f"{open_weights} weights of layer {level} were not seen by any query; they are set to 0")
+                sentences.append(
+                    f"{open_weights} weights of layer {level} were not seen by any query; they are set to 0"
+                )
         return Extraction(
             network=self._network(),
             outcome=outcome,

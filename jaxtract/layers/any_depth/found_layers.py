@@ -54,8 +54,10 @@ class Row:
         factor = informative[0][0] / informative[0][1]
         if any(a != factor * b for a, b in informative):
             return None
-        weights = [a if a is not None else (None if b is None else factor * b) for a, b in
-                   zip(self.weights, other.weights, strict=True)]
+        weights = [
+            a if a is not None else (None if b is None else factor * b)
+            for a, b in zip(self.weights, other.weights, strict=True)
+        ]
         return Row(weights, self.bias, [*self.seen_at, *other.seen_at])
 
 

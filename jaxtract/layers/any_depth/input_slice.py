@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from flint import fmpq, fmpz, fmpz_mat
+from flint import fmpq, fmpq_mat, fmpz, fmpz_mat
 
 from jaxtract.oracle.counting import Purpose
 from jaxtract.oracle.points import PointBatch
@@ -42,8 +42,11 @@ class InputSlice:
         if self.basis is None:
             return rows
         inner = rational_matrix(self.basis[:, list(self.axes)].T.copy())
-        combination = inner.solve(rational_matrix(rows.T.copy())).transpose()
-        return object_matrix(combination * rational_matrix(self.basis))
+        combination, denominator = inner.solve(rational_matrix(rows.T.copy())).transpose().numer_denom()
+        basis, basis_denominator = rational_matrix(self.basis).numer_denom()
+        # One product of integer matrices: the common denominators are long, and the rows that come out are short.
+        whole = fmpq_mat(combination * basis) / (fmpz(denominator) * fmpz(basis_denominator))
+        return object_matrix(whole)
 
     def equivalent(self, points: np.ndarray) -> np.ndarray:
         """Points (count, inputs) moved onto the slice, f unchanged, also along lines between them: (count, rank)."""

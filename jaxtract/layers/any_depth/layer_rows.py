@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
-import numpy as np
 from flint import fmpz
 
 from jaxtract.geometry.grid import grid_matrix, to_floats

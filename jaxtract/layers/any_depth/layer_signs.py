@@ -57,11 +57,7 @@ def composition(matrix: fmpz_mat, gradient: np.ndarray) -> Composition | None:
     """
     width, inputs, outputs = matrix.nrows(), matrix.ncols(), gradient.shape[0]
     right = integer_rows(gradient).transpose().tolist()
-    entries = [
-        int(x) % PRIME
-        for a, b in zip(matrix.transpose().tolist(), right, strict=True)
-        for x in (*a, *b)
-    ]
+    entries = [int(x) % PRIME for a, b in zip(matrix.transpose().tolist(), right, strict=True) for x in (*a, *b)]
     columns = width + outputs
     reduced, rank = nmod_mat(inputs, columns, entries, PRIME).rref()
     flat = [int(x) for x in reduced.entries()]

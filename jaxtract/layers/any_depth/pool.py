@@ -6,15 +6,18 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from flint import fmpq, fmpz, fmpz_mat
+from flint import fmpq, fmpq_mat, fmpz, fmpz_mat
 
-from jaxtract.geometry.known_layers import KnownLayers
+from jaxtract.geometry.known_layers import KnownLayers, Pattern, patterns_of
 from jaxtract.layers.any_depth.boundary_walk import RationalForm
 from jaxtract.measurement.gradients import gradient_columns, pivot_column
 from jaxtract.search.context_lines import Asker, LineSettings, search_lines
 from jaxtract.search.lines import Line, LineProfile
 from precision.context import common_denominator
 from precision.dyadic import dyadic_matrix
+
+Place = tuple[int, fmpq]
+"""(line, position on it)"""
 
 
 @dataclasses.dataclass
@@ -29,6 +32,7 @@ class SearchedLine:
     profile: LineProfile
     gradients: dict[int, np.ndarray]
     dyadic: bool = True
+    _images: list[tuple[fmpz_mat, list[int], list[fmpq], list[fmpq]]] = dataclasses.field(default_factory=list)
 
     @property
     def kinks(self) -> tuple[fmpq, ...]:
@@ -36,6 +40,22 @@ class SearchedLine:
 
     def point(self, position: fmpq) -> list[fmpq]:
         return [p + position * v for p, v in zip(self.line.base, self.line.direction, strict=True)]
+
+    def first_values(self, layers: KnownLayers, position: fmpq) -> list[fmpq]:
+        """Pre-activations of the first layer at a position; they are affine along the line and short."""
+        at_base, along = self._image(layers)
+        return [z + position * v for z, v in zip(at_base, along, strict=True)]
+
+    def _image(self, layers: KnownLayers) -> tuple[list[fmpq], list[fmpq]]:
+        weight, bias = layers.weights[0], layers.biases[0]
+        for known, offsets, at_base, along in self._images:
+            if known == weight and offsets == bias:
+                return at_base, along
+        base = fmpq_mat(weight) * fmpq_mat(len(self.line.base), 1, list(self.line.base))
+        direction = fmpq_mat(weight) * fmpq_mat(len(self.line.base), 1, list(self.line.direction))
+        at_base = [z + b for z, b in zip(base.entries(), bias, strict=True)]
+        self._images = [*self._images[-3:], (weight, list(bias), at_base, direction.entries())]
+        return at_base, direction.entries()
 
     def middle(self, piece: int) -> fmpq:
         """A position inside a region."""
@@ -66,11 +86,11 @@ class Pool:
         self.asker = asker
         self.inputs = inputs
         self.lines: list[SearchedLine] = []
+        self._sightings: dict[tuple[int, int], Sighting] = {}
 
-    def add_line(self, line: Line, profile: LineProfile) -> None:
-        self.lines.append(SearchedLine(line, profile, {}))
-
-    def search(self, lines: Sequence[Line], settings: LineSettings, cuts: Sequence[Sequence[fmpq]] | None = None) -> None:
+    def search(
+        self, lines: Sequence[Line], settings: LineSettings, cuts: Sequence[Sequence[fmpq]] | None = None
+    ) -> None:
         """Search lines whose base and direction are dyadic; they join the pool."""
         profiles = search_lines(
             self.asker,
@@ -102,6 +122,14 @@ class Pool:
 
     def sighting(self, line: int, kink: int) -> Sighting:
         """The measured kink as a point and a form."""
+        if (line, kink) not in self._sightings:
+            found = self._sighting(line, kink)
+            if found.form is None and not {kink, kink + 1} <= self.lines[line].gradients.keys():
+                return found
+            self._sightings[line, kink] = found
+        return self._sightings[line, kink]
+
+    def _sighting(self, line: int, kink: int) -> Sighting:
         searched = self.lines[line]
         point = searched.point(searched.kinks[kink])
         if not {kink, kink + 1} <= searched.gradients.keys():
@@ -109,9 +137,19 @@ class Pool:
         jump = searched.gradients[kink + 1] - searched.gradients[kink]
         return Sighting(line, kink, point, _form(jump, point))
 
-    def points(self, wanted: Sequence[tuple[int, int]]) -> tuple[fmpz_mat, list[fmpz]]:
-        """Kinks (line, kink) as numerators and common denominators."""
-        return homogeneous([self.lines[i].point(self.lines[i].kinks[k]) for i, k in wanted], self.inputs)
+    def heights(self, layers: KnownLayers, places: Sequence[Place]) -> tuple[list[fmpz_mat], list[fmpz]]:
+        """Pre-activations of all layers at positions on lines, times a positive scale each: (per layer, scales)."""
+        first = [self.lines[i].first_values(layers, t) for i, t in places]
+        numerators, scales = homogeneous(first, layers.widths[0])
+        return layers.preactivations_behind(numerators, scales), scales
+
+    def patterns(self, layers: KnownLayers, places: Sequence[Place]) -> list[Pattern]:
+        """The regions of positions on lines."""
+        return patterns_of(self.heights(layers, places)[0]) if places else []
+
+    def places(self, kinks: Sequence[tuple[int, int]]) -> list[Place]:
+        """Positions of kinks (line, kink)."""
+        return [(i, self.lines[i].kinks[k]) for i, k in kinks]
 
     def crossings(self, layers: KnownLayers, missing: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
         """For every neuron of the last layer: kinks that are its zeros, and zeros on the lines where no kink is.
@@ -120,11 +158,11 @@ class Pool:
         """
         width = layers.widths[-1]
         seen, unseen = np.zeros(width, dtype=int), np.zeros(width, dtype=int)
-        for line in self.lines:
+        for i, line in enumerate(self.lines):
             if not line.kinks:
                 continue
-            places = [line.middle(0), *line.kinks, line.middle(len(line.kinks))]
-            heights = layers.preactivations(*homogeneous([line.point(t) for t in places], self.inputs))
+            places = [(i, t) for t in (line.middle(0), *line.kinks, line.middle(len(line.kinks)))]
+            heights, _ = self.heights(layers, places)
             z = heights[-1].tolist()
             sides = np.array([[(x > 0) - (x < 0) for x in row] for row in z], dtype=int).reshape(len(places), width)
             known = np.ones((len(places), width), dtype=bool)
@@ -136,17 +174,17 @@ class Pool:
             unseen += np.sum((sides[:-1] * sides[1:] < 0) & known[:-1] & known[1:], axis=0)
         return seen.tolist(), unseen.tolist()
 
-    def known_values(self) -> list[tuple[list[fmpq], np.ndarray]]:
-        """Points on the slice where f is known from the lines, two in every piece: (point, value (outputs,))."""
+    def known_values(self) -> list[tuple[Place, np.ndarray]]:
+        """Places where f is known from the lines, two in every piece: (place, value (outputs,))."""
         found = []
-        for line in self.lines:
+        for index, line in enumerate(self.lines):
             kinks = line.kinks
             for i, piece in enumerate(line.profile.pieces):
                 left = kinks[i - 1] if i > 0 else line.middle(0) * 2
                 right = kinks[i] if i < len(kinks) else line.middle(len(kinks)) * 2
                 for share in (fmpq(1, 3), fmpq(3, 4)):
                     t = left + (right - left) * share
-                    found.append((line.point(t), piece.at(t - piece.position)))
+                    found.append(((index, t), piece.at(t - piece.position)))
         return found
 
     def all_kinks(self) -> list[tuple[int, int]]:
@@ -158,17 +196,6 @@ def homogeneous(points: Sequence[Sequence[fmpq]], columns: int) -> tuple[fmpz_ma
     scales = [common_denominator(point) for point in points]
     rows = [[x.p * (scale // x.q) for x in point] for point, scale in zip(points, scales, strict=True)]
     return fmpz_mat(len(rows), columns, [x for row in rows for x in row]), scales
-
-
-def zeros_of(layers: KnownLayers, numerators: fmpz_mat, scales: Sequence[fmpz]) -> list[list[tuple[int, int]]]:
-    """Per point the neurons (layer, neuron) whose pre-activation is exactly zero there."""
-    found: list[list[tuple[int, int]]] = [[] for _ in scales]
-    for layer, z in enumerate(layers.preactivations(numerators, scales)):
-        width = z.ncols()
-        for i, x in enumerate(z.entries()):
-            if x == 0:
-                found[i // width].append((layer, i % width))
-    return found
 
 
 def _form(jump: np.ndarray, point: Sequence[fmpq]) -> RationalForm | None:

@@ -9,6 +9,7 @@ sign: 2 E_i / w_i - (side of the start) is +1 or -1, or the neuron is not of thi
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 
 import numpy as np
@@ -184,6 +185,30 @@ def determined(rows: Sequence[Sequence[fmpq | int]], unknowns: int) -> dict[int,
     return found
 
 
+class Shared(enum.Enum):
+    """Why a system with many right-hand sides has no unique solution."""
+
+    OPEN = "fewer independent equations than unknowns"
+    CONTRADICTORY = "no solution"
+
+
+def solve_shared(rows: Sequence[Sequence[fmpq]], unknowns: int) -> np.ndarray | Shared:
+    """The unique solution (unknowns, right-hand sides) of rows (coefficients, then right-hand sides), exactly.
+
+    Independent equations are chosen modulo a prime, solved over the rationals, and all others put to the test.
+    """
+    table = np.empty((len(rows), len(rows[0])), dtype=object)
+    for i, row in enumerate(rows):
+        table[i, :] = row
+    chosen = independent([row[:unknowns] for row in rows])
+    if len(chosen) < unknowns:
+        return Shared.OPEN
+    solution = rational_matrix(table[chosen, :unknowns]).solve(rational_matrix(table[chosen, unknowns:]))
+    if rational_matrix(table[:, :unknowns]) * solution != rational_matrix(table[:, unknowns:]):
+        return Shared.CONTRADICTORY
+    return object_matrix(solution)
+
+
 def reduced_rows(rows: Sequence[Sequence[fmpq | int]]) -> tuple[fmpz_mat, object, int]:
     """Reduced row echelon form over the integers: (matrix, common pivot, rank)."""
     matrix = np.empty((len(rows), len(rows[0])), dtype=object)
@@ -205,6 +230,7 @@ def independent(rows: Sequence[Sequence[fmpq | int]]) -> list[int]:
 
 
 def _modular(rows: Sequence[Sequence[fmpq | int]]) -> nmod_mat:
-    entries = [x % PRIME if isinstance(x, int) else int(x.p) * pow(int(x.q), -1, PRIME) % PRIME for row in rows
-               for x in row]
+    entries = [
+        x % PRIME if isinstance(x, int) else int(x.p) * pow(int(x.q), -1, PRIME) % PRIME for row in rows for x in row
+    ]
     return nmod_mat(len(rows), len(rows[0]), entries, PRIME)
