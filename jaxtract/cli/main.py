@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jaxtract.cli.certify import add_certify
@@ -54,7 +55,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return options.command(options, ["jaxtract", *arguments])
     except (ValueError, OSError) as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", markup=True, highlight=False, soft_wrap=True)
+        # Messages quote what arrived, brackets included.
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return BAD_INPUT
 
 
@@ -124,7 +126,7 @@ def _extract(options: argparse.Namespace, command: list[str]) -> int:
     if options.json:
         print(json.dumps(report, indent=2))
     else:
-        _show_report(Console(), report, extraction, directory)
+        _show_report(Console(markup=False), report, extraction, directory)
     return INCOMPLETE if report["claim"] == "incomplete" else CLAIM_REACHED
 
 
@@ -149,6 +151,7 @@ def _show_report(console: Console, report: dict[str, Any], extraction: Extractio
         rows["residual"] = f"2^-{verified['residual_bits']} of the largest answer"
     for name, value in rows.items():
         table.add_row(name, value)
+    table.add_row("shown", "\n".join(report["statement"]))
     for sentence in report["not_resolved"]:
         table.add_row("not resolved", sentence)
     console.print(table)

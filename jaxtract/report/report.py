@@ -9,6 +9,7 @@ from typing import Any
 from jaxtract.network.canonical import canonical_form, float64_scaled
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.report.outcome import Extraction
+from jaxtract.report.statement import statement
 
 PACKAGES = ("jaxtract", "jax", "numpy", "python-flint", "mpmath")
 
@@ -17,11 +18,11 @@ def report_of(extraction: Extraction, target: str, command: str) -> dict[str, An
     """Everything about a run but the weights, ready for JSON.
 
     ``parameters`` counts weights and biases; ``identifiable_parameters`` leaves out one free scale per hidden
-    neuron. Both are None when no network was found.
+    neuron. Both are None when no network was found. ``statement`` says in words what fresh queries showed.
     """
     network = extraction.network
     per_parameter = extraction.queries_per_parameter
-    return {
+    report: dict[str, Any] = {
         "target": target,
         "context": extraction.context,
         "prec": extraction.prec,
@@ -45,6 +46,7 @@ def report_of(extraction: Extraction, target: str, command: str) -> dict[str, An
         "command": command,
         "versions": versions(),
     }
+    return report | {"statement": statement(report)}
 
 
 def versions() -> dict[str, str]:
