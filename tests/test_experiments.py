@@ -1,0 +1,53 @@
+"""Every experiment runs in its ``--small`` mode."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "experiments"
+EXPERIMENTS = {path.stem: path for path in sorted(FOLDER.glob("*.py")) if path.name != "__init__.py"}
+
+RUN_ELSEWHERE = {
+    "depth_two": "test_experiments.py",
+    "exact_evaluation": "test_evaluation.py",
+    "float64_line_search": "test_search_float64.py",
+    "train_targets": "test_targets.py",
+}
+"""Small modes whose tables are looked at by a test of their own subject."""
+
+
+def run_small(name, monkeypatch, capsys):
+    """What the experiment prints."""
+    monkeypatch.setattr(sys, "argv", [name, "--small"])
+    monkeypatch.syspath_prepend(str(FOLDER.parent))
+    runpy.run_path(str(EXPERIMENTS[name]), run_name="__main__")
+    return capsys.readouterr().out
+
+
+def test_depth_two(monkeypatch, capsys):
+    """Every family is a row, every network of an exact row is identical, every mp row has its bits."""
+    out = run_small("depth_two", monkeypatch, capsys)
+    cells = [[cell.strip() for cell in re.split("[│┃|]", line) if cell.strip()] for line in out.splitlines()]
+    rows = {row[0]: row for row in cells if len(row) == 7 and row[1] == "1"}
+    assert {"20-10-1", "10-40-1", "20-10-1 mp 200", "he", "gap 2^-200", "duplicate"} <= set(rows)
+    for name, row in rows.items():
+        if " mp " in name:
+            assert row[4] == "refined" and float(row[3]) < 2.0**-190
+        else:
+            assert row[2] == "1" and row[4] == "exact", row
+        assert float(row[5].split(",")[0]) < (12 if "gap" in name else 2)
+
+
+@pytest.mark.parametrize("name", sorted(set(EXPERIMENTS) - set(RUN_ELSEWHERE)))
+def test_other_experiments(name, monkeypatch, capsys):
+    """Also one that is added later: its small mode ends in seconds and prints its table."""
+    assert run_small(name, monkeypatch, capsys).strip()
+
+
+@pytest.mark.parametrize("name", sorted(RUN_ELSEWHERE))
+def test_the_others_are_run_where_it_says(name):
+    text = (Path(__file__).parent / RUN_ELSEWHERE[name]).read_text()
+    assert name in EXPERIMENTS and f"{name}" in text and "--small" in text
