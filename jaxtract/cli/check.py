@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from jaxtract.certificate.check import check_files
 from jaxtract.cli.exit_codes import CLAIM_REACHED, INCOMPLETE
@@ -51,7 +52,7 @@ def _check(options: argparse.Namespace, command: list[str]) -> int:
         try:
             verdict = check_files(options.certificate, *places)
         except ValueError as error:
-            errors.print(f"[bold red]rejected:[/] {error}", highlight=False, soft_wrap=True)
+            errors.print(f"[bold red]rejected:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
             return INCOMPLETE
     print(f"accepted: {verdict}")
     return CLAIM_REACHED
