@@ -29,7 +29,7 @@ from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, 
 from jaxtract.layers.any_depth.input_slice import SliceAsker
 from jaxtract.layers.any_depth.layer_rows import row_of, run_walks
 from jaxtract.layers.any_depth.layer_signs import Region, Span, determinable, signs_by_gradients, signs_by_rows, span_of
-from jaxtract.layers.any_depth.output_layer import KnownValues, OutputLayer, fit_output
+from jaxtract.layers.any_depth.output_layer import Tail, fit_output, known_at
 from jaxtract.layers.any_depth.pool import Pool, Sighting
 from jaxtract.layers.any_depth.predicted import visible_places
 from jaxtract.network.exact_network import ExactNetwork
@@ -43,7 +43,7 @@ from jaxtract.search.lines import Line
 from jaxtract.search.random_lines import random_line
 from jaxtract.verification.agreement import Verified, verify
 from jaxtract.verification.own_kinks import kinks_of_network
-from precision.context import Context, rational_matrix
+from precision.context import Context, object_matrix, rational_matrix
 from precision.dyadic import dyadic_matrix, round_to_grid
 
 Kink = tuple[int, int]
@@ -110,7 +110,7 @@ class _AnyDepth:
         self.oracle = CountingOracle(oracle, context, max_queries=options.max_queries, on_queries=progress.queries)
         self.settings: LineSettings = settings_for(context, resolution_bits=options.resolution_bits)
         self.layers: list[FoundLayer] = []
-        self.output: OutputLayer | None = None
+        self.output: Tail | None = None
         self.verified = Verified()
         self.tried: set[tuple[Kink, int, int]] = set()
         self.versions = [0] * (MOST_DEPTH + 2)
@@ -509,13 +509,14 @@ class _AnyDepth:
 
     # -- the end --
 
-    def _fit_output(self) -> OutputLayer | None:
+    def _fit_output(self) -> Tail | None:
         self.progress.phase("output")
         layers = self._known(len(self.layers))
         known = self.pool.known_values()
         heights, scales = self.pool.heights(layers, [place for place, _ in known])
-        values = KnownValues(heights[-1].tolist(), scales, [value for _, value in known])
-        return fit_output(self.pool.asker, layers, values, self.rng)
+        points = [self.pool.lines[i].point(t) for (i, t), _ in known] if layers.depth == 1 else []
+        values = known_at(heights, scales, points, [value for _, value in known])
+        return fit_output(self.pool.asker, layers, values, self.context, self.rng)
 
     def _verify(self) -> list[list[fmpq]]:
         """Compare with the black box; counterexamples come back as points on the slice."""
@@ -538,19 +539,22 @@ class _AnyDepth:
         """What is known, with the first layer on all inputs; None before the output layer is known."""
         if self.output is None:
             return None
-        last = FoundLayer(self.layers[-1].rows, self.output.signs).oriented()
-        layers, gamma = without_unread([*self.layers[:-1], last], self.output.gamma)
+        tail = self.output.network
+        last = [
+            Row(list(row), bias) for row, bias in zip(tail.weights[0].tolist(), tail.biases[0].entries(), strict=True)
+        ]
+        gamma = object_matrix(tail.weights[1])
+        inner = [FoundLayer([row.in_integers() for row in layer.rows], layer.signs) for layer in self.layers[:-1]]
+        layers, gamma = without_unread([*inner, FoundLayer(last, [1] * len(last))], gamma)
         weights, biases = [], []
         for i, layer in enumerate(layers):
-            rows = np.array(
-                [[w if w is not None else fmpq(0) for w in row.weights] for row in layer.rows], dtype=object
-            )
-            known = stacked(rows.shape[1], [layer])
-            whole = np.array([[fmpq(x) for x in row] for row in known.weights[0].tolist()], dtype=object)
-            weights.append(rational_matrix(self._on_all_inputs(whole) if i == 0 else whole))
-            biases.append(fmpq_mat(len(known.biases[0]), 1, [fmpq(b) for b in known.biases[0]]))
+            rows = np.empty((len(layer.rows), len(layer.rows[0].weights) if layer.rows else 0), dtype=object)
+            for h, row in enumerate(layer.rows):
+                rows[h, :] = row.weights
+            weights.append(rational_matrix(self._on_all_inputs(rows) if i == 0 else rows))
+            biases.append(fmpq_mat(len(layer.rows), 1, [row.bias for row in layer.rows]))
         weights.append(rational_matrix(gamma))
-        biases.append(fmpq_mat(len(self.output.constant), 1, list(self.output.constant)))
+        biases.append(tail.biases[1])
         return ExactNetwork(tuple(weights), tuple(biases))
 
     def _on_all_inputs(self, rows: np.ndarray) -> np.ndarray:

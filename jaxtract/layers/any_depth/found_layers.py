@@ -38,6 +38,11 @@ class Row:
         reduced = [int(x // divisor) for x in whole]
         return reduced[:-1], reduced[-1]
 
+    def in_integers(self) -> Row:
+        """The primitive multiple that the weights of the next layer refer to; open weights as zero."""
+        weights, bias = self.integers()
+        return Row([fmpq(w) for w in weights], fmpq(bias), self.seen_at)
+
     def merged(self, other: Row) -> Row | None:
         """Both together when they are one neuron up to sign and scale, else None.
 
