@@ -36,10 +36,22 @@ def near_pair(widths, seed, size=NINE):
     return symmetric_copy(disturbed, np.random.default_rng(seed + 1)), original
 
 
-@pytest.mark.parametrize("domain", [UNIT, ZERO_ONE, Ball(fmpq(1))], ids=["-1..1", "0..1", "ball"])
-@pytest.mark.parametrize(("widths", "most"), [((40, 20, 10, 10, 1), 50), ((784, 32, 1), 10)])
+DEEP, WIDE = (40, 20, 10, 10, 1), (784, 32, 1)
+
+
+@pytest.mark.parametrize(
+    ("widths", "domain", "most"),
+    [
+        (DEEP, UNIT, 50),
+        (DEEP, ZERO_ONE, 50),
+        (DEEP, Ball(fmpq(1)), 50),
+        (WIDE, UNIT, 10),
+        pytest.param(WIDE, ZERO_ONE, 10, marks=pytest.mark.slow),
+        pytest.param(WIDE, Ball(fmpq(1)), 10, marks=pytest.mark.slow),
+    ],
+)
 def test_the_bounds_of_pairs_1e9_apart(widths, most, domain, record_property):
-    """Upper over lower, measured: 15, 15, 19 for 40-20-10-10-1 and 4.1, 4.4, 5.0 for 784-32-1."""
+    """Upper over lower, measured: 14 to 38, median 18, on 12 seeds of 40-20-10-10-1; 4.1 to 7.1 on 784-32-1."""
     recovered, original = near_pair(widths, 0)
     certificate = certify(recovered, original, domain=domain, options=CertifyOptions(samples=100))
     assert certificate.verdict == "close" and certificate.bounds is not None
