@@ -17,6 +17,7 @@ import numpy as np
 from flint import fmpq
 
 from jaxtract.measurement.affine_pieces import AffinePiece, measure_pieces
+from jaxtract.measurement.bend_test import bends
 from jaxtract.measurement.jumps import ridges_between
 from jaxtract.measurement.ridge_form import RidgeForm
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
@@ -33,6 +34,9 @@ from jaxtract.signs.solve_signs import SignMethod, solve_signs
 from jaxtract.verification.agreement import Verified, agree_bits, kinks_of_form, verify
 from precision.context import Context
 from precision.dyadic import dyadic_matrix, power_of_two
+
+FEWEST_BEND_TESTS = 4
+"""Kinks of the first line on which the depth is tested; more where a gradient costs more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,11 +88,32 @@ def extract_depth_two(
         OracleError: an answer was not what the oracle declares, or differed when asked twice.
     """
     chosen = options or DepthTwoOptions()
-    return _DepthTwo(oracle, context, chosen, progress or NoProgressMeter()).run(keep)
+    return DepthTwo(oracle, context, chosen, progress or NoProgressMeter()).run(keep)
 
 
-class _DepthTwo:
-    def __init__(self, oracle: Oracle, context: Context, options: DepthTwoOptions, progress: ProgressMeter):
+class Deeper(Exception):  # noqa: N818  (a finding about f)
+    """A boundary of the first line bends: f has more than one hidden layer."""
+
+
+class DepthTwo:
+    """One extraction at depth two; ``test_bends`` asks, after the first line, whether f is of this depth at all.
+
+    Attributes:
+        oracle: the counted black box.
+        first_line: the first line and its profile, once it was searched.
+    """
+
+    def __init__(
+        self,
+        oracle: Oracle,
+        context: Context,
+        options: DepthTwoOptions,
+        progress: ProgressMeter,
+        *,
+        test_bends: bool = False,
+    ):
+        self.first_line: tuple[Line, LineProfile] | None = None
+        self.test_bends = test_bends and context.exact
         self.context = context
         self.options = options
         self.progress = progress
@@ -106,6 +131,8 @@ class _DepthTwo:
         try:
             self._check_oracle()
             outcome = self._rounds()
+        except Deeper:
+            outcome = Outcome.NOT_ONE_HIDDEN_LAYER
         except BudgetSpent:
             outcome = Outcome.BUDGET_SPENT
         except KeyboardInterrupt:
@@ -186,6 +213,11 @@ class _DepthTwo:
         self.kinks_seen.append(len(profile.kinks))
         self.clusters.extend(profile.clusters)
         self.progress.phase("measure")
+        if self.first_line is None:
+            self.first_line = (line, profile)
+            tests = FEWEST_BEND_TESTS + min(4, self.oracle.inputs // 64)
+            if self.test_bends and bends(self.oracle, line, profile, self.rng, kinks=tests):
+                raise Deeper
         self._measure(asker, line, profile)
 
     def _line_settings(self) -> LineSettings:

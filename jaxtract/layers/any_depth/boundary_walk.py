@@ -403,7 +403,7 @@ def _bent(normal: np.ndarray, wall: np.ndarray, direction: np.ndarray) -> np.nda
     gram = pair @ pair.T
     if abs(np.linalg.det(gram)) < 1e-14:
         return None
-    bent = direction - np.linalg.solve(gram, [normal @ direction, 0.0]) @ pair
+    bent = direction - np.linalg.solve(gram, np.array([normal @ direction, 0.0])) @ pair
     size = np.linalg.norm(bent)
     if not np.isfinite(size) or size == 0 or (wall @ bent) * speed <= 0:
         return None

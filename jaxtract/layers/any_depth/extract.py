@@ -39,7 +39,7 @@ from jaxtract.oracle.oracle import Oracle
 from jaxtract.report.outcome import Extraction, Outcome
 from jaxtract.report.progress import NoProgressMeter, ProgressMeter
 from jaxtract.search.context_lines import LineSettings, search_lines, settings_for
-from jaxtract.search.lines import Line
+from jaxtract.search.lines import Line, LineProfile
 from jaxtract.search.random_lines import random_line
 from jaxtract.verification.agreement import Verified, verify
 from jaxtract.verification.own_kinks import kinks_of_network
@@ -98,16 +98,42 @@ def extract_any_depth(
 
     Args, Returns, Raises: as ``jaxtract.layers.depth_two.extract_depth_two``.
     """
-    return _AnyDepth(oracle, context, options or AnyDepthOptions(), progress or NoProgressMeter()).run(keep)
+    return AnyDepth(oracle, context, options or AnyDepthOptions(), progress or NoProgressMeter()).run(keep)
 
 
-class _AnyDepth:
-    def __init__(self, oracle: Oracle, context: Context, options: AnyDepthOptions, progress: ProgressMeter):
+class AnyDepth:
+    """One extraction at any depth.
+
+    Args:
+        oracle: the black box, or one that was counted and asked before.
+        context, options, progress: as in ``extract_any_depth``.
+        first_line: a line of the full space that was searched before.
+    """
+
+    def __init__(
+        self,
+        oracle: Oracle | CountingOracle,
+        context: Context,
+        options: AnyDepthOptions,
+        progress: ProgressMeter,
+        *,
+        first_line: tuple[Line, LineProfile] | None = None,
+    ):
+        if not context.exact:
+            raise ValueError(
+                f"networks of more than one hidden layer are read in the exact context, not in {context.name}; "
+                "use --context exact with an oracle that answers in rationals"
+            )
+        self.first_line = first_line
         self.context = context
         self.options = options
         self.progress = progress
         self.rng = np.random.default_rng(options.seed)
-        self.oracle = CountingOracle(oracle, context, max_queries=options.max_queries, on_queries=progress.queries)
+        self.oracle = (
+            oracle
+            if isinstance(oracle, CountingOracle)
+            else CountingOracle(oracle, context, max_queries=options.max_queries, on_queries=progress.queries)
+        )
         self.settings: LineSettings = settings_for(context, resolution_bits=options.resolution_bits)
         self.layers: list[FoundLayer] = []
         self.output: Tail | None = None
@@ -141,20 +167,20 @@ class _AnyDepth:
     # -- the loop --
 
     def _first_line(self) -> None:
-        line = random_line(self.oracle.inputs, self.rng)
-        self.progress.phase("search")
-        inputs = self.oracle.inputs
-        (profile,) = search_lines(
-            self.oracle,
-            dyadic_matrix([line.base], inputs),
-            dyadic_matrix([line.direction], inputs),
-            settings=self.settings,
-        )
+        """The first line, its gradients, and from them the coordinates that matter."""
+        line, profile = self.first_line or self._search_first_line()
         self.progress.phase("measure")
         self.slice, searched = measure_line(self.oracle, line, profile, self.rng)
         self.pool = Pool(SliceAsker(self.oracle, self.slice), self.slice.rank)
         self.pool.lines.append(searched)
         self._add_lines([random_line(self.slice.rank, self.rng) for _ in range(self.options.first_lines)])
+
+    def _search_first_line(self) -> tuple[Line, LineProfile]:
+        line = random_line(self.oracle.inputs, self.rng)
+        self.progress.phase("search")
+        bases, directions = (dyadic_matrix([ends], self.oracle.inputs) for ends in (line.base, line.direction))
+        (profile,) = search_lines(self.oracle, bases, directions, settings=self.settings)
+        return line, profile
 
     def _rounds(self) -> Outcome:
         for _ in range(self.options.rounds):
@@ -521,7 +547,9 @@ class _AnyDepth:
     def _verify(self) -> list[list[fmpq]]:
         """Compare with the black box; counterexamples come back as points on the slice."""
         self.progress.phase("verify")
-        evaluator = FlintEvaluator(self._network())
+        network = self._network()
+        assert network is not None, "verified only after the output layer was found"
+        evaluator = FlintEvaluator(network)
         self.verified = verify(
             self.oracle,
             evaluator,

@@ -1,8 +1,8 @@
 """Lines on which rarely seen neurons are seen: between opposite extremes of what the known layers can do.
 
-A neuron that is on for one input in a hundred is met by one random line in fifty. Its pre-activation is a linear function
-of the layer before it, which is known: a line from a point where some random combination of that layer is largest to one where
-it is smallest crosses most boundaries.
+A neuron that is on for one input in a hundred is met by one random line in fifty. Its pre-activation is a linear
+function of the layer before it, which is known: a line from a point where some random combination of that layer is
+largest to one where it is smallest crosses most boundaries.
 """
 
 from __future__ import annotations

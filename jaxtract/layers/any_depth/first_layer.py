@@ -148,7 +148,7 @@ def straight(
         return []
     normals = np.stack([form.normal64() for form in forms])
     hits = [list(places) for places in free]
-    misses = [0] * len(forms)
+    misses = [0.0] * len(forms)
     while True:
         sure = np.array([len(found) >= 3 for found in hits])
         accepted = [_in_two_regions(i, found, sure) for i, found in enumerate(hits)]
@@ -160,7 +160,7 @@ def straight(
             if bent:
                 hits[i].append(side)
             # A place in the very region where it was seen says nothing; it must not be asked for ever.
-            misses[i] += 1 if not bent else 1 / 4
+            misses[i] += 0.25 if bent else 1.0
 
 
 def _in_two_regions(candidate: int, sides: Sequence[np.ndarray], sure: np.ndarray) -> bool:

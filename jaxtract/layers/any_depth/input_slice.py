@@ -1,7 +1,8 @@
 """The coordinates that matter: f read on rank-many inputs, all others at zero.
 
-All of f but its first weights is seen on a slice on which the first layer takes every value that it can take. Normals and gradients
-there cost rank-many queries; the rows of the first layer are completed through a basis of the row space.
+All of f but its first weights is seen on a slice on which the first layer takes every value that it can take.
+Normals and gradients there cost rank-many queries; the rows of the first layer are completed through a basis of
+the row space.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The signs of a layer's rows, from what lies behind it.
 
-Two ways, both exact. A gradient of f is a combination of the gradients of the layer's active neurons: where these are
-independent, a coefficient that is not zero says that its neuron is on. Otherwise the neurons of the next layer tell: their
-normals are linear in the unknown signs once the weights are known from crossings.
+Two ways, both exact. A gradient of f is a combination of the gradients of the layer's active neurons: where these
+are independent, a coefficient that is not zero says that its neuron is on. Otherwise the neurons of the next layer
+tell: their normals are linear in the unknown signs once the weights are known from crossings.
 """
 
 from __future__ import annotations
@@ -75,8 +75,9 @@ def composition(matrix: fmpz_mat, gradient: np.ndarray) -> Composition | None:
 def signs_by_gradients(layers: KnownLayers, regions: Iterable[Region]) -> tuple[list[int], int]:
     """Signs of the last layer's rows from gradients of f in known regions: (signs, regions not explained).
 
-    A neuron that takes part is on in the region. One that takes no part but bends f at the region's border is on beyond it.
-    0 where nothing was seen, or where the same neuron was seen on at both sides: two neurons on one hyperplane.
+    A neuron that takes part is on in the region. One that takes no part but bends f at the region's border is on
+    beyond it. 0 where nothing was seen, or where the same neuron was seen on at both sides: two neurons on one
+    hyperplane.
     """
     width = layers.widths[-1]
     plus, minus = np.zeros(width, dtype=bool), np.zeros(width, dtype=bool)

@@ -7,6 +7,7 @@ neuron i is on. The lines that were searched know f at enough points: as a rule 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from flint import fmpq, fmpz, fmpz_mat

@@ -1,10 +1,10 @@
 """What has been measured of one neuron's row: single weights from crossings, linear equations from the rest.
 
-Where z_i = +-(the pre-activations before ReLU) are the known forms of the layer before, the neuron is
-sum_i E_i z_i + b in a region: E_i is s_i w_i where neuron i is on and 0 where it is off. Crossing z_i = 0 changes E_i by the
+Where z_i = +-(the pre-activations before ReLU) are the known forms of the layer before, the neuron is sum_i E_i
+z_i + b in a region: E_i is s_i w_i where neuron i is on and 0 where it is off. Crossing z_i = 0 changes E_i by the
 weight w_i alone, whatever the sign s_i; so one vector, the E of the region where the walk began, is all that is
-unknown beside the weights, and every other measurement is one linear equation in it. At the end E_i and w_i together tell the
-sign: 2 E_i / w_i - (side of the start) is +1 or -1, or the neuron is not of this layer.
+unknown beside the weights, and every other measurement is one linear equation in it. At the end E_i and w_i
+together tell the sign: 2 E_i / w_i - (side of the start) is +1 or -1, or the neuron is not of this layer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import enum
 from collections.abc import Sequence
 
 import numpy as np
-from flint import fmpq, fmpz_mat, nmod_mat
+from flint import fmpq, fmpz, fmpz_mat, nmod_mat
 
 from precision.context import integer_rows, object_matrix, rational_matrix
 
@@ -209,12 +209,13 @@ def solve_shared(rows: Sequence[Sequence[fmpq]], unknowns: int) -> np.ndarray | 
     return object_matrix(solution)
 
 
-def reduced_rows(rows: Sequence[Sequence[fmpq | int]]) -> tuple[fmpz_mat, object, int]:
+def reduced_rows(rows: Sequence[Sequence[fmpq | int]]) -> tuple[fmpz_mat, fmpz, int]:
     """Reduced row echelon form over the integers: (matrix, common pivot, rank)."""
     matrix = np.empty((len(rows), len(rows[0])), dtype=object)
     for i, row in enumerate(rows):
         matrix[i, :] = [fmpq(x) for x in row]
-    return integer_rows(matrix).rref()
+    reduced, denominator, rank = integer_rows(matrix).rref()
+    return reduced, fmpz(denominator), rank
 
 
 def independent(rows: Sequence[Sequence[fmpq | int]]) -> list[int]:

@@ -1,0 +1,100 @@
+"""Is f a network of one hidden layer? A few kinks of the first line tell before any gradient is paid for.
+
+In the plane of the line and a random direction the boundary of a first-layer neuron is one straight line. Two
+directional derivatives give its slope there; a network of one hidden layer bends on it at any distance, on both
+sides. A deeper neuron's boundary has bent away long before (Rolnick and Koerding 2020, section 4.2).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from flint import fmpq
+
+from jaxtract.measurement.affine_pieces import inside_piece
+from jaxtract.oracle.points import points_on_line, scattered
+from jaxtract.search.context_lines import Asker
+from jaxtract.search.lines import Line, LineProfile
+from jaxtract.search.random_lines import DIRECTION_BITS
+from precision.dyadic import dyadic_matrix, floor_log2, power_of_two, round_to_grid
+
+FAR = (fmpq(64), fmpq(-64))
+"""How far out in the random direction a boundary is looked for, in units of 1 + the largest kink position."""
+
+BESIDE_BITS = 80
+GRID_BITS = 400
+
+
+@dataclasses.dataclass(frozen=True)
+class _Boundary:
+    """t = position - slope * s in the plane; ``gap`` is the distance to the nearest other kink on the line."""
+
+    position: fmpq
+    slope: fmpq
+    gap: fmpq
+
+
+def bends(asker: Asker, line: Line, profile: LineProfile, rng: np.random.Generator, *, kinks: int = 4) -> bool:
+    """Whether some kink of an exactly known line is not a hyperplane: f then has more than one hidden layer.
+
+    Eight queries a kink, counted as ``measure``. False does not prove anything.
+
+    Args:
+        asker: an exact black box.
+        line: where the profile was taken.
+        profile: its pieces and kinks.
+        rng: chooses the kinks and the direction.
+        kinks: how many to test.
+    """
+    if not profile.kinks or len(line.base) < 2:
+        return False
+    chosen = sorted(rng.permutation(len(profile.kinks))[:kinks].tolist())
+    size = 1 << (DIRECTION_BITS - 1)
+    across = [fmpq(int(x), size) for x in rng.integers(-size, size, size=len(line.base), endpoint=True)]
+    boundaries = _boundaries(asker, line, profile, chosen, across)
+    return bool(boundaries) and not all(_bends_far_out(asker, line, across, boundaries))
+
+
+def _boundaries(
+    asker: Asker, line: Line, profile: LineProfile, chosen: list[int], across: list[fmpq]
+) -> list[_Boundary]:
+    """Slopes of the chosen kinks' boundaries; kinks where outputs disagree (two neurons at once) are left out."""
+    pieces = sorted({k + side for k in chosen for side in (0, 1)})
+    places = [inside_piece(asker.context, profile, i) for i in pieces]
+    bases = points_on_line(line.base, line.direction, [position for position, _ in places]).rows()
+    moved = [
+        [x + step * u for x, u in zip(row, across, strict=True)] for row, (_, step) in zip(bases, places, strict=True)
+    ]
+    answers = asker.ask(scattered(dyadic_matrix(moved, len(line.base))), "measure")
+    derivative = {
+        i: (answer - profile.pieces[i].on(asker.context, position)) / step
+        for i, answer, (position, step) in zip(pieces, answers, places, strict=True)
+    }
+    found = []
+    for k in chosen:
+        along = profile.pieces[k + 1].slope - profile.pieces[k].slope
+        beside = derivative[k + 1] - derivative[k]
+        o = max(range(len(along)), key=lambda j: abs(along[j]))
+        slope = beside[o] / along[o]
+        if all(beside == along * slope):
+            gaps = [abs(profile.kinks[j] - profile.kinks[k]) for j in (k - 1, k + 1) if 0 <= j < len(profile.kinks)]
+            found.append(_Boundary(profile.kinks[k], slope, min(gaps, default=fmpq(1))))
+    return found
+
+
+def _bends_far_out(asker: Asker, line: Line, across: list[fmpq], boundaries: list[_Boundary]) -> list[bool]:
+    """For every boundary: is there a kink on its straight continuation, on both sides?"""
+    rows = []
+    for boundary in boundaries:
+        beside = power_of_two(min(-BESIDE_BITS, floor_log2(boundary.gap) - 6))
+        for share in FAR:
+            s = share * (1 + abs(boundary.position).ceil())
+            t = round_to_grid(boundary.position - boundary.slope * s, GRID_BITS - floor_log2(beside))
+            for step in (-beside, fmpq(0), beside):
+                rows.append(
+                    [p + (t + step) * v + s * u for p, v, u in zip(line.base, line.direction, across, strict=True)]
+                )
+    answers = asker.ask(scattered(dyadic_matrix(rows, len(line.base))), "measure")
+    answers = answers.reshape(len(boundaries), len(FAR), 3, -1)
+    return [all(any(a[0] + a[2] - 2 * a[1]) for a in sides) for sides in answers]
