@@ -1,6 +1,8 @@
 """Read a ReLU network off, exactly, from nothing but queries."""
 
 from jaxtract.certificate.certify import Certificate, certify
+from jaxtract.layers.any_depth.extract import AnyDepthOptions, extract_any_depth
+from jaxtract.layers.any_network import ExtractOptions, extract_network
 from jaxtract.layers.depth_two import DepthTwoOptions, extract_depth_two
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.files import load_network, save_network
@@ -14,12 +16,14 @@ from precision.exact import ExactContext
 from precision.rounded import float64, mp
 
 __all__ = [
+    "AnyDepthOptions",
     "CallableOracle",
     "Certificate",
     "DepthTwoOptions",
     "ExactContext",
     "ExactNetwork",
     "ExactNetworkOracle",
+    "ExtractOptions",
     "Extraction",
     "Float64NetworkOracle",
     "Oracle",
@@ -27,7 +31,9 @@ __all__ = [
     "Outcome",
     "ReLUNetwork",
     "certify",
+    "extract_any_depth",
     "extract_depth_two",
+    "extract_network",
     "float64",
     "load_network",
     "load_target",

@@ -20,7 +20,7 @@ from jaxtract.cli.check import add_check
 from jaxtract.cli.exit_codes import BAD_INPUT, CLAIM_REACHED, INCOMPLETE
 from jaxtract.cli.find_target import find_oracle
 from jaxtract.cli.meter import RichMeter
-from jaxtract.layers.depth_two import DepthTwoOptions, extract_depth_two
+from jaxtract.layers.any_network import ExtractOptions, extract_network
 from jaxtract.report.outcome import Extraction
 from jaxtract.report.report import report_of
 from jaxtract.report.run_directory import save_run
@@ -30,11 +30,12 @@ from precision.contexts import context_named
 EXTRACT_HELP = """\
 Read a network off from queries alone. TARGET is the black box: a built-in name (see `jaxtract targets`),
 a .npz with W0, b0, W1, b1, ... meaning x @ W + b, an .onnx of Gemm / MatMul + Add / Relu, or
-module:callable for any oracle of your own. Networks of one hidden layer and any width are recovered;
-a deeper one is reported as such.
+module:callable for any oracle of your own. Depth and widths need not be known. More than one hidden layer
+is read in the exact context only.
 
 examples:
   jaxtract extract digits
+  jaxtract extract digits-deep
   jaxtract extract digits --context mp --prec 200
   jaxtract extract net.onnx --out runs/net --json
   jaxtract extract mymodule:oracle --context float64 --max-queries 100000
@@ -104,7 +105,7 @@ def _extract(options: argparse.Namespace, command: list[str]) -> int:
     oracle = find_oracle(options.target, options.context)
     directory = Path(options.out or Path("jaxtract-runs") / _run_name(options))
     directory.mkdir(parents=True, exist_ok=True)
-    chosen = DepthTwoOptions(
+    chosen = ExtractOptions(
         seed=options.seed,
         max_queries=options.max_queries,
         resolution_bits=options.resolution,
@@ -119,7 +120,7 @@ def _extract(options: argparse.Namespace, command: list[str]) -> int:
         return report
 
     with RichMeter(Console(stderr=True), enabled=not options.json) as meter:
-        extraction = extract_depth_two(
+        extraction = extract_network(
             oracle, context, options=chosen, progress=meter, keep=lambda partial: (save(partial), None)[1]
         )
     report = save(extraction)
