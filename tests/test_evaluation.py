@@ -489,13 +489,13 @@ def spoilt(outputs, masks):
 
 
 def test_the_self_test_finds_one_wrong_bit(small):
-    network, reference, evaluators = small
+    _, reference, evaluators = small
     for evaluator in evaluators:
-        self_test(evaluator, network)
+        self_test(evaluator)
     with pytest.raises(RuntimeError, match="OneOff disagrees with FLINT"):
-        self_test(OneOff(reference.integers, 64, reference), network)
+        self_test(OneOff(reference.integers, 64, reference))
     with pytest.raises(RuntimeError, match="OneOff disagrees with FLINT"):
-        self_test_points(OneOff(reference.integers, 64, reference), network)
+        self_test_points(OneOff(reference.integers, 64, reference))
 
 
 def test_the_choice():

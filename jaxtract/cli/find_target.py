@@ -6,6 +6,7 @@ import importlib
 import sys
 from pathlib import Path
 
+from jaxtract.evaluation.served import EvaluatorName
 from jaxtract.network.files import load_network
 from jaxtract.network.relu_network import ReLUNetwork
 from jaxtract.oracle.oracle import Oracle
@@ -13,21 +14,22 @@ from jaxtract.oracle.serve import ExactNetworkOracle, Float64NetworkOracle
 from jaxtract.targets import load_target, targets
 
 
-def find_oracle(target: str, context: str) -> Oracle:
+def find_oracle(target: str, context: str, evaluator: EvaluatorName = "auto") -> Oracle:
     """The oracle behind TARGET: a built-in name, a ``.npz``, an ``.onnx`` or ``module:callable``.
 
-    Networks are served without rounding, or in float64 for the float64 context.
+    Networks are served without rounding by this evaluator, or in float64 for the float64 context.
 
     Raises:
-        ValueError: no such target, or not what it must be.
+        ValueError: no such target, not what it must be, or an evaluator for an oracle that has its own.
     """
     if target in targets():
-        return _serve(load_target(target), context)
+        return _serve(load_target(target), context, evaluator)
     if Path(target).suffix in (".npz", ".onnx"):
         if not Path(target).exists():
             raise ValueError(f"target {target} does not exist")
-        return _serve(load_network(target), context)
+        return _serve(load_network(target), context, evaluator)
     if ":" in target:
+        _only_auto(evaluator, "an oracle of your own")
         return _import_oracle(*target.split(":", 1))
     raise ValueError(
         f"target {target!r} is neither a built-in name ({', '.join(sorted(targets()))}) "
@@ -35,8 +37,18 @@ def find_oracle(target: str, context: str) -> Oracle:
     )
 
 
-def _serve(network: ReLUNetwork, context: str) -> Oracle:
-    return Float64NetworkOracle(network) if context == "float64" else ExactNetworkOracle(network)
+def _serve(network: ReLUNetwork, context: str, evaluator: EvaluatorName) -> Oracle:
+    if context == "float64":
+        _only_auto(evaluator, "the float64 context")
+        return Float64NetworkOracle(network)
+    return ExactNetworkOracle(network, evaluator=evaluator)
+
+
+def _only_auto(evaluator: EvaluatorName, case: str) -> None:
+    if evaluator != "auto":
+        raise ValueError(
+            f"--evaluator {evaluator} says how a known network is evaluated exactly; leave it out for {case}"
+        )
 
 
 def _import_oracle(module: str, name: str) -> Oracle:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,7 +20,9 @@ from jaxtract.cli.check import add_check
 from jaxtract.cli.exit_codes import BAD_INPUT, CLAIM_REACHED, INCOMPLETE
 from jaxtract.cli.find_target import find_oracle
 from jaxtract.cli.meter import RichMeter
+from jaxtract.evaluation.served import EvaluatorName
 from jaxtract.layers.any_network import ExtractOptions, extract_network
+from jaxtract.oracle.serve import ExactNetworkOracle
 from jaxtract.report.outcome import Extraction
 from jaxtract.report.report import report_of
 from jaxtract.report.run_directory import save_run
@@ -86,6 +88,10 @@ def _parser() -> argparse.ArgumentParser:
         "--pack", type=_positive, default=1, metavar="N",
         help="entries of a gradient that one exact answer may carry: 64 needs 40 times fewer queries (default 1)",
     )  # fmt: skip
+    extract.add_argument(
+        "--evaluator", choices=get_args(EvaluatorName), default="auto",
+        help="how a known network is evaluated exactly; all give the same answers (default auto: by batch and device)",
+    )  # fmt: skip
     extract.add_argument("--verify-inputs", type=_not_negative, default=1000, metavar="N", help="fresh inputs to agree")
     extract.add_argument("--verify-lines", type=_not_negative, default=20, metavar="M", help="fresh lines to agree")
     extract.add_argument("--out", metavar="DIR", help="where network.npz, exact.json and report.json go")
@@ -102,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _extract(options: argparse.Namespace, command: list[str]) -> int:
     context = context_named(options.context, options.prec)
-    oracle = find_oracle(options.target, options.context)
+    oracle = find_oracle(options.target, options.context, options.evaluator)
     directory = Path(options.out or Path("jaxtract-runs") / _run_name(options))
     directory.mkdir(parents=True, exist_ok=True)
     chosen = ExtractOptions(
@@ -115,7 +121,8 @@ def _extract(options: argparse.Namespace, command: list[str]) -> int:
     )
 
     def save(extraction: Extraction) -> dict[str, Any]:
-        report = report_of(extraction, options.target, shlex.join(command))
+        evaluator = oracle.evaluator if isinstance(oracle, ExactNetworkOracle) else None
+        report = report_of(extraction, options.target, shlex.join(command), evaluator=evaluator)
         save_run(directory, extraction, report)
         return report
 
@@ -148,6 +155,8 @@ def _show_report(console: Console, report: dict[str, Any], extraction: Extractio
         "seconds": f"{seconds['total']} ({seconds['oracle']} in the oracle)",
         "saved in": str(directory),
     }
+    if report["evaluator"] is not None:
+        rows["evaluator"] = report["evaluator"]
     if verified["residual_bits"] is not None:
         rows["residual"] = f"2^-{verified['residual_bits']} of the largest answer"
     for name, value in rows.items():

@@ -65,7 +65,7 @@ def exact_evaluator(
     if fitting < evaluator.chunk:
         count = len(devices or jax.devices())
         evaluator = build(network, format, method, devices=devices, chunk=-(-fitting // count))
-    self_test(evaluator, network)
+    self_test(evaluator)
     return evaluator
 
 

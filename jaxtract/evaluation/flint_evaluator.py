@@ -23,8 +23,8 @@ class FlintPackedEvaluator(ExactEvaluator):
     integers: IntegerNetwork = eqx.field(static=True)
     chunk: int = eqx.field(static=True)
 
-    def __init__(self, network: ExactNetwork, format: InputFormat, *, chunk: int = 1024):
-        self.integers = integer_network(network, format)
+    def __init__(self, network: ExactNetwork | IntegerNetwork, format: InputFormat, *, chunk: int = 1024):
+        self.integers = integer_network(network, format) if isinstance(network, ExactNetwork) else network
         self.chunk = chunk
 
     def evaluate_chunk(

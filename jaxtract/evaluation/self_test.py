@@ -13,14 +13,13 @@ from jaxtract.evaluation.bounds import InputFormat, limbs_for
 from jaxtract.evaluation.evaluator import ExactEvaluator, Masks
 from jaxtract.evaluation.flint_evaluator import FlintPackedEvaluator
 from jaxtract.evaluation.packing import Packed, matrix_of
-from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.points import PointBatch
 from precision.dyadic import DyadicMatrix
 
 POINTS = 64
 
 
-def self_test(evaluator: ExactEvaluator, network: ExactNetwork) -> None:
+def self_test(evaluator: ExactEvaluator) -> None:
     """Compare ``evaluator`` with FLINT at 64 packed points, extreme ones among them, and test the int8 products.
 
     Raises:
@@ -28,13 +27,15 @@ def self_test(evaluator: ExactEvaluator, network: ExactNetwork) -> None:
         RuntimeError: a result differs; this processor or its compiler must not be used for exact evaluation.
     """
     require_x64()
-    check_int8_products(max(network.widths[:-1]))
+    check_int8_products(max(evaluator.integers.widths[:-1]))
     format = evaluator.integers.format
-    points = Packed(sample_words(POINTS, network.inputs, format), format.exponent)
-    _compare(evaluator, evaluator.with_masks(points), FlintPackedEvaluator(network, format).with_masks(points))
+    points = Packed(sample_words(POINTS, evaluator.integers.widths[0], format), format.exponent)
+    _compare(
+        evaluator, evaluator.with_masks(points), FlintPackedEvaluator(evaluator.integers, format).with_masks(points)
+    )
 
 
-def self_test_points(evaluator: ExactEvaluator, network: ExactNetwork) -> None:
+def self_test_points(evaluator: ExactEvaluator) -> None:
     """The same at 64 points that come as anchors, directions and steps.
 
     Raises:
@@ -42,10 +43,10 @@ def self_test_points(evaluator: ExactEvaluator, network: ExactNetwork) -> None:
         RuntimeError: a result differs.
     """
     require_x64()
-    check_int8_products(max(network.widths[:-1]))
+    check_int8_products(max(evaluator.integers.widths[:-1]))
     format = evaluator.integers.format
-    points = sample_points(POINTS, network.inputs, format)
-    reference = FlintPackedEvaluator(network, format)
+    points = sample_points(POINTS, evaluator.integers.widths[0], format)
+    reference = FlintPackedEvaluator(evaluator.integers, format)
     _compare(evaluator, evaluator.at_points_with_masks(points), reference.at_points_with_masks(points))
 
 

@@ -56,7 +56,8 @@ def structured(points: PointBatch, integers: IntegerNetwork) -> StructuredPoints
             "were proven for; build an evaluator with more bits"
         )
     weight, bias = integers.weights[0], integers.biases[0]
-    anchors = points.anchors.at_exponent(format.exponent) * weight
+    # Shifted after the product, whose factors are shorter then.
+    anchors = points.anchors.mantissa * weight * (fmpz(1) << (format.exponent - points.anchors.exponent))
     anchors = anchors + fmpz_mat(anchors.nrows(), 1, [1] * anchors.nrows()) * bias
     shift = format.exponent - points.step_exponent - points.direction_exponent
     steps = fmpz_mat(len(points), 1, list(points.steps)) * (fmpz(1) << shift)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from flint import fmpq
 
+from jaxtract.evaluation.served import EvaluatorName, point_evaluator
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.relu_network import ReLUNetwork
-from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.oracle import NumberSystem, Oracle
 from jaxtract.oracle.points import PointBatch
 from precision.dyadic import floor_log2, round_to_grid
@@ -19,15 +19,31 @@ FLOAT64_CHUNK = 4096
 
 
 class ExactNetworkOracle(Oracle):
-    """A network served without rounding; with ``answer_bits`` every answer is rounded to that many."""
+    """A network served without rounding; with ``answer_bits`` every answer is rounded to that many.
+
+    Args:
+        network: the truth.
+        evaluator: how it is evaluated; every choice gives the same answers. ``auto`` takes FLINT for
+            small batches and the cheapest method for large ones.
+
+    Raises:
+        ValueError: no such evaluator, or one that cannot hold the network (int8, float64 and residues need
+            parameters that are multiples of powers of two).
+        RuntimeError: a self-test of the evaluator failed on this machine.
+    """
 
     number_system: NumberSystem = "exact"
 
-    def __init__(self, network: ExactNetwork | ReLUNetwork):
+    def __init__(self, network: ExactNetwork | ReLUNetwork, *, evaluator: EvaluatorName = "auto"):
         exact = network.exact() if isinstance(network, ReLUNetwork) else network
         self.inputs = exact.inputs
         self.outputs = exact.outputs
-        self._evaluate = FlintEvaluator(exact)
+        self._evaluate = point_evaluator(exact, evaluator)
+
+    @property
+    def evaluator(self) -> str:
+        """The method in words, with the points that went to each and the self-tests, for reports."""
+        return self._evaluate.describe()
 
     def answer(self, points: PointBatch, answer_bits: int | None) -> np.ndarray:
         values = self._evaluate(points)

@@ -14,7 +14,7 @@ from jaxtract.report.statement import statement
 PACKAGES = ("jaxtract", "jax", "numpy", "python-flint", "mpmath")
 
 
-def report_of(extraction: Extraction, target: str, command: str) -> dict[str, Any]:
+def report_of(extraction: Extraction, target: str, command: str, *, evaluator: str | None = None) -> dict[str, Any]:
     """Everything about a run but the weights, ready for JSON.
 
     ``parameters`` counts weights and biases; ``identifiable_parameters`` leaves out one free scale per hidden
@@ -34,6 +34,7 @@ def report_of(extraction: Extraction, target: str, command: str) -> dict[str, An
         "queries": extraction.queries.as_dict(),
         "queries_per_parameter": None if per_parameter is None else round(per_parameter, 4),
         "seconds": {"total": round(extraction.seconds, 3), "oracle": round(extraction.oracle_seconds, 3)},
+        "evaluator": evaluator,
         "verified": extraction.verified.as_dict(),
         "signs": extraction.sign_method,
         "resolution": {
