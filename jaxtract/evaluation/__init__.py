@@ -10,6 +10,7 @@ from jaxtract.evaluation.evaluator import ExactEvaluator
 from jaxtract.evaluation.flint_evaluator import FlintPackedEvaluator
 from jaxtract.evaluation.packing import Packed, pack, pack_float64, unpack
 from jaxtract.evaluation.residues import ResidueEvaluator
+from jaxtract.evaluation.rounded import Rounded, RoundedEvaluator, rounding_pays
 from jaxtract.evaluation.self_test import (
     check_int8_products,
     sample_points,
@@ -26,12 +27,15 @@ __all__ = [
     "IntegerNetwork",
     "Packed",
     "ResidueEvaluator",
+    "Rounded",
+    "RoundedEvaluator",
     "check_int8_products",
     "choose_method",
     "exact_evaluator",
     "integer_network",
     "pack",
     "pack_float64",
+    "rounding_pays",
     "sample_points",
     "sample_words",
     "self_test",

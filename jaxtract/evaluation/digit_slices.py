@@ -43,7 +43,7 @@ DIRECTION_DIGITS = 4
 """Digits of directions are counted in such steps, and their rows in powers of two, to compile few shapes."""
 
 
-class _Layer(eqx.Module):
+class DigitLayer(eqx.Module):
     """Digits of one layer. ``slices`` names the places whose weight digits are not all zero."""
 
     weight: Num[Array, "fan_in slices_width"]
@@ -62,7 +62,7 @@ class _Images(eqx.Module):
 class _Kernel(eqx.Module):
     """All that the compiled function depends on."""
 
-    layers: tuple[_Layer, ...]
+    layers: tuple[DigitLayer, ...]
     radix_bits: int = eqx.field(static=True)
     input_digits: int = eqx.field(static=True)
     output_limbs: int = eqx.field(static=True)
@@ -95,7 +95,7 @@ class DigitSliceEvaluator(ExactEvaluator):
         self.mesh = points_mesh(devices)
         kernel = _kernel(self.integers, digit_type)
         self.kernel = on_every_device(kernel, self.mesh)
-        self.chunk = self.mesh.size * (_chunk(kernel) if chunk is None else chunk)
+        self.chunk = self.mesh.size * (points_per_chunk(kernel.layers, kernel.input_digits) if chunk is None else chunk)
 
     def evaluate_chunk(
         self, words: UInt64[np.ndarray, "points inputs limbs"]
@@ -132,7 +132,7 @@ def _from_words(kernel: _Kernel, split: tuple[UInt64[Array, "points inputs limbs
     (words,) = split
     dtype = kernel.layers[0].weight.dtype
     digits = balanced_digits(words, kernel.radix_bits, kernel.input_digits, dtype)
-    return _from_sums(kernel, _sums(kernel.layers[0], digits))
+    return _from_sums(kernel, layer_sums(kernel.layers[0], digits))
 
 
 def _from_images(shared: tuple[_Kernel, _Images], split: tuple[Array, Array, UInt64[Array, "points limbs"]]):
@@ -154,12 +154,12 @@ def _from_sums(kernel: _Kernel, sums: Int[Array, "digits points width"]):
     for layer in kernel.layers[1:]:
         values, positive = carry(sums, kernel.radix_bits, dtype, balanced=True)
         masks.append(positive)
-        sums = _sums(layer, jnp.where(positive, values, jnp.zeros((), dtype)))
+        sums = layer_sums(layer, jnp.where(positive, values, jnp.zeros((), dtype)))
     fields, _ = carry(sums, kernel.radix_bits, jnp.dtype(jnp.uint64), balanced=False)
     return words_from_fields(fields, kernel.radix_bits, kernel.output_limbs), tuple(masks)
 
 
-def _sums(layer: _Layer, digits: Num[Array, "before points fan_in"]) -> Int[Array, "digits points width"]:
+def layer_sums(layer: DigitLayer, digits: Num[Array, "before points fan_in"]) -> Int[Array, "digits points width"]:
     """Place by place: bias digit plus all products x_i w_j with i + j = k, modulo R^digits."""
     before, points, fan_in = digits.shape
     places, _, width = layer.bias.shape
@@ -188,7 +188,7 @@ def _at_places(
 
 
 def _kernel(integers: IntegerNetwork, digit_type: DigitType) -> _Kernel:
-    radix_bits = _radix_bits(max(integers.widths[:-1]), digit_type)
+    radix_bits = digit_radix_bits(max(integers.widths[:-1]), digit_type)
     dtype = jnp.dtype(digit_type)
     input_digits = balanced_length(1 << (integers.format.bits - 1), radix_bits)
     layers = []
@@ -197,11 +197,11 @@ def _kernel(integers: IntegerNetwork, digit_type: DigitType) -> _Kernel:
             places = balanced_length(integers.bounds[index], radix_bits)
         else:
             places = field_count(integers.output_limbs, radix_bits)
-        layers.append(_layer(weight, bias, radix_bits, places, dtype, input_digits))
+        layers.append(digit_layer(weight, bias, radix_bits, places, dtype, input_digits))
     return _Kernel(tuple(layers), radix_bits, input_digits, integers.output_limbs)
 
 
-def _radix_bits(fan_in: int, digit_type: DigitType) -> int:
+def digit_radix_bits(fan_in: int, digit_type: DigitType) -> int:
     """The widest digits whose products sum exactly, fan_in * (R/2)^2 <= 2^53, or 8 for int8 if 2^31 holds."""
     if digit_type == "int8":
         if fan_in << 14 >= 1 << 31:
@@ -220,9 +220,9 @@ def _radix_bits(fan_in: int, digit_type: DigitType) -> int:
     return radix_bits
 
 
-def _layer(
+def digit_layer(
     weight: fmpz_mat, bias: fmpz_mat, radix_bits: int, places: int, dtype: jnp.dtype, input_digits: int
-) -> _Layer:
+) -> DigitLayer:
     digits = integer_digits(weight, radix_bits)
     used = tuple(int(place) for place in np.flatnonzero(digits.any(axis=(1, 2)))) or (0,)
     side_by_side = np.moveaxis(digits[list(used)], 0, 1).reshape(weight.nrows(), -1)
@@ -235,17 +235,17 @@ def _layer(
         raise ValueError(f"sums of digits reach {largest}, beyond the 2^62 that carries allow; use FLINT")
     # int32 sums where they suffice: they halve the traffic of the place-wise additions.
     sums = jnp.int32 if dtype == jnp.int8 and largest < 1 << 31 else jnp.int64
-    return _Layer(
+    return DigitLayer(
         jnp.asarray(side_by_side, dtype),
         jnp.asarray(np.pad(bias_digits, padding), sums),
         used,
     )
 
 
-def _chunk(kernel: _Kernel) -> int:
+def points_per_chunk(layers: Sequence[DigitLayer], input_digits: int) -> int:
     """A power of two of points whose digit products stay within ``PRODUCT_BYTES``, 8 to 256."""
-    digits, largest = kernel.input_digits, 1
-    for layer in kernel.layers:
+    digits, largest = input_digits, 1
+    for layer in layers:
         size = 4 if layer.weight.dtype == jnp.int8 else 8
         largest = max(largest, digits * layer.weight.shape[1] * size)
         digits = layer.bias.shape[0]

@@ -67,7 +67,7 @@ class ExactEvaluator(eqx.Module):
 
     def with_masks(self, inputs: Packed) -> tuple[Packed, Masks]:
         """f at every point and, per hidden layer, which units are positive there."""
-        self._check(inputs)
+        self.check(inputs)
         return self._in_chunks(len(inputs), lambda rows: self.evaluate_chunk(inputs.words[rows]))
 
     def at_points(self, points: PointBatch) -> Packed:
@@ -98,7 +98,8 @@ class ExactEvaluator(eqx.Module):
                 mask[rows] = part
         return Packed(outputs, self.integers.exponents[-1]), masks
 
-    def _check(self, inputs: Packed) -> None:
+    def check(self, inputs: Packed) -> None:
+        """Raises ValueError if the inputs have another shape or grid, or exceed the bits of the format."""
         format, fan_in = self.integers.format, self.integers.widths[0]
         shape = (len(inputs), fan_in, limbs_for(format.bits))
         if inputs.words.shape != shape:
