@@ -179,6 +179,11 @@ class BoundaryWalk:
     def given_up(self) -> bool:
         return self.lost >= FEWEST_LOST and 2 * self.lost > self.crossings
 
+    @property
+    def trusted(self) -> bool:
+        """Whether the neuron behaved as one of this layer on enough crossings to believe its equations."""
+        return self.crossings >= FEWEST_CROSSINGS and not self.given_up and not self.inconsistent
+
     def _enough_for_signs(self) -> bool:
         """Signs are open, and this neuron alone can tell them: all of E is determined, and a few weights are known."""
         if self.system.signs.all() or self.own == 0:

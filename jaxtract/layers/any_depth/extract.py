@@ -50,6 +50,9 @@ Kink = tuple[int, int]
 """(line, kink on it)"""
 
 MOST_DEPTH = 64
+FIRST_SIGN_WALKS = 2
+"""Walks that look for the signs of a layer; twice as many whenever all of them were of deeper neurons."""
+
 FRUITFUL = 0.15
 """Share of the last walks at a layer that must have given a row, for kinks of unknown layer to be tried there first."""
 
@@ -144,6 +147,7 @@ class AnyDepth:
         self.done: set[Kink] = set()
         self.patience = PATIENCE
         self.bordered: set[tuple[int, int, int]] = set()
+        self.sign_walks = FIRST_SIGN_WALKS
         self.fruitful: dict[int, bool] = {}
         self._stacks: dict[int, tuple[list[tuple[Row, int]], KnownLayers]] = {}
         self._full_rows: tuple[np.ndarray, np.ndarray] | None = None
@@ -346,7 +350,7 @@ class AnyDepth:
         signs = self._signs_behind(level)
         if 4 * signs.count(0) > len(signs):
             unknown = self.layers[level - 2].signs.count(0)
-            size = 2 if level > 2 else 1 + -(-unknown // self.slice.rank) + 1
+            size = self.sign_walks if level > 2 else 1 + -(-unknown // self.slice.rank) + 1
         else:
             size = max(8, len(kinks) // 2)
         if len(kinks) <= size:
@@ -412,9 +416,13 @@ class AnyDepth:
         if not all(signs):
             self._signs_from(level, walks)
             if not few_signs and self.layers[level - 2].signs.count(0) == signs.count(0):
-                # Equations that do not fit together: the layer before lacks a neuron. New lines will show it.
-                self.blocked = level
+                if any(walk.trusted for walk in walks):
+                    # Equations that do not fit together: the layer before lacks a neuron. New lines will show it.
+                    self.blocked = level
+                else:
+                    self.sign_walks *= 2
                 return []
+            self.sign_walks = FIRST_SIGN_WALKS
             if not few_signs:
                 run_walks(self.pool.asker, walks, 60 + 8 * layers.widths[-1], self.slice.rank)
         rows = merge_rows([row for row in map(row_of, walks) if row is not None])
@@ -479,7 +487,7 @@ class AnyDepth:
         return bool(pieces)
 
     def _signs_from(self, level: int, walks: Sequence[BoundaryWalk]) -> None:
-        good = [walk for walk in walks if walk.crossings and not walk.given_up and not walk.inconsistent]
+        good = [walk for walk in walks if walk.trusted]
         if not good:
             return
         signs = signs_by_rows([walk.system for walk in good])
