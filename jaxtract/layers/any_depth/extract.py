@@ -23,7 +23,7 @@ from jaxtract.layers.any_depth.complete_rows import (
     places_on_boundary,
     walks_from,
 )
-from jaxtract.layers.any_depth.extreme_lines import extreme_line
+from jaxtract.layers.any_depth.extreme_lines import extreme_line, extreme_points
 from jaxtract.layers.any_depth.first_layer import measure_line, straight
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, stacked, without_unread
 from jaxtract.layers.any_depth.input_slice import SliceAsker
@@ -36,6 +36,7 @@ from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.oracle import Oracle
+from jaxtract.oracle.points import scattered
 from jaxtract.report.outcome import Extraction, Outcome
 from jaxtract.report.progress import NoProgressMeter, ProgressMeter
 from jaxtract.search.context_lines import LineSettings, search_lines, settings_for
@@ -44,12 +45,15 @@ from jaxtract.search.random_lines import random_line
 from jaxtract.verification.agreement import Verified, verify
 from jaxtract.verification.own_kinks import kinks_of_network
 from precision.context import Context, object_matrix, rational_matrix
-from precision.dyadic import dyadic_matrix, round_to_grid
+from precision.dyadic import dyadic_matrix, from_float64, round_to_grid
 
 Kink = tuple[int, int]
 """(line, kink on it)"""
 
 MOST_DEPTH = 64
+EXTREMES = 64
+"""Extreme points of every layer at which the finished network is asked."""
+
 FIRST_SIGN_WALKS = 2
 """Walks that look for the signs of a layer; twice as many whenever all of them were of deeper neurons."""
 
@@ -567,9 +571,30 @@ class AnyDepth:
             rng=self.rng,
         )
         if self.verified.agrees:
-            return []
+            return self._extreme_counterexamples(evaluator)
         found = np.array(self.verified.counterexamples[:4], dtype=object)
         return [[round_to_grid(x, COUNTEREXAMPLE_BITS) for x in point] for point in self.slice.equivalent(found)]
+
+    def _extreme_counterexamples(self, evaluator: FlintEvaluator) -> list[list[fmpq]]:
+        """Points on the slice, extreme for some layer, where the recovered function is wrong; counted as ``verify``.
+
+        A neuron that is hardly ever on is on there, if anywhere. They count with the verified inputs.
+        """
+        if self.options.verify_inputs == 0:
+            return []
+        found = []
+        for depth in range(1, len(self.layers) + 1):
+            points = extreme_points(self._known(depth), EXTREMES, self.rng)
+            batch = self.slice.embed(scattered(from_float64(np.round(points, 12))))
+            answers, expected = self.oracle.ask(batch, "verify"), evaluator(batch)
+            wrong = [i for i in range(len(points)) if any(answers[i] != expected[i])]
+            self.verified.inputs += len(points)
+            self.verified.disagreements += len(wrong)
+            found.extend(
+                [round_to_grid(fmpq(*float(x).as_integer_ratio()), COUNTEREXAMPLE_BITS) for x in points[i]]
+                for i in wrong
+            )
+        return found
 
     def _network(self) -> ExactNetwork | None:
         """What is known, with the first layer on all inputs; None before the output layer is known."""

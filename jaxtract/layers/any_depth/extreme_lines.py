@@ -37,28 +37,42 @@ def line_through(first: np.ndarray, second: np.ndarray, rng: np.random.Generator
     return Line(tuple(base), tuple(entries), pivot)
 
 
+def extreme_points(layers: KnownLayers, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Points where random combinations of the last layer's activations are largest, (count, inputs)."""
+    return _extremes(layers, rng.standard_normal((count, layers.widths[-1])), rng)
+
+
 def _extreme(layers: KnownLayers, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Of several starts the point where weights . a / (size of a) ends largest, by gradient ascent in float64."""
-    points = rng.standard_normal((STARTS, layers.inputs)) * np.exp(rng.standard_normal((STARTS, 1)))
-    best, best_value = points[0], -np.inf
+    return _extremes(layers, weights[None, :], rng)[0]
+
+
+def _extremes(layers: KnownLayers, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For every row of weights, of several starts the point where weights . a / (size of a) ends largest.
+
+    Gradient ascent in float64, all rows and starts together; (rows, inputs).
+    """
+    count = len(weights)
+    rows = np.repeat(weights, STARTS, axis=0)
+    points = rng.standard_normal((len(rows), layers.inputs)) * np.exp(rng.standard_normal((len(rows), 1)))
+    best, best_value = points.copy(), np.full(len(rows), -np.inf)
     step = 0.5
     for _ in range(STEPS):
-        values, gradients = _share(layers, weights, points)
-        k = int(np.argmax(values))
-        if values[k] > best_value:
-            best, best_value = points[k].copy(), values[k]
+        values, gradients = _share(layers, rows, points)
+        better = values > best_value
+        best[better], best_value[better] = points[better], values[better]
         sizes = np.linalg.norm(gradients, axis=1, keepdims=True)
         lengths = np.linalg.norm(points, axis=1, keepdims=True)
         points = points + step * lengths * gradients / np.maximum(sizes, 1e-300)
         points *= lengths / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-300)
         step *= 0.93
-    return best
+    winners = best_value.reshape(count, STARTS).argmax(axis=1)
+    return best.reshape(count, STARTS, -1)[np.arange(count), winners]
 
 
 def _share(layers: KnownLayers, weights: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """weights . a / |a| and its gradient, for every point."""
+    """weights . a / |a| and its gradient, for every point (one row of weights each)."""
     activations = np.maximum(layers.values64(points)[-1], 0)
     size = np.linalg.norm(activations, axis=1) + 1e-12
-    value = activations @ weights / size
-    outer = (weights[None, :] - value[:, None] * activations / size[:, None]) / size[:, None]
+    value = np.sum(activations * weights, axis=1) / size
+    outer = (weights - value[:, None] * activations / size[:, None]) / size[:, None]
     return value, layers.pull_back64(points, outer)
