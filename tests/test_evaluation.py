@@ -535,7 +535,7 @@ def test_memory_is_bounded_by_chunks():
 def test_the_experiment_runs_small(capsys):
     path = pathlib.Path(__file__).parents[1] / "experiments" / "exact_evaluation.py"
     runpy.run_path(str(path))["main"](["--small"])
-    assert "80-40-20-1" in capsys.readouterr().out
+    assert "20-10-5-1" in capsys.readouterr().out
 
 
 @pytest.mark.slow

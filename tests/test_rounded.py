@@ -47,7 +47,7 @@ def test_the_radius_holds(widths, digit_type):
 
 
 def test_points_nearer_to_a_kink_than_the_radius_are_evaluated_exactly():
-    """Neuron 0 of the second layer is h_0 - h_1 + x_2 - 2^-90; its sign is out of reach at x_0 = x_1, x_2 near 2^-90."""
+    """Neuron 0 of layer two is h_0 - h_1 + x_2 - 2^-90; its sign is out of reach at x_0 = x_1, x_2 near 2^-90."""
     network = ExactNetwork(
         (fmpq_mat(3, 3, [1, 0, 0, 0, 1, 0, 0, 0, 1]), fmpq_mat(2, 3, [1, -1, 1, 1, 1, 0]), fmpq_mat(1, 2, [1, 1])),
         (fmpq_mat(3, 1, [0, 0, 0]), fmpq_mat(2, 1, [rational(-(2.0**-90)), 0]), fmpq_mat(1, 1, [0])),

@@ -1,6 +1,8 @@
 """The evaluators behind a served network: equal answers, the choice batch by batch, and what the report says of it."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -69,6 +71,10 @@ def test_the_choice_goes_by_batch(monkeypatch):
     for batch in (loose, few):
         evaluate(batch)
     assert evaluate.describe() == "auto: flint 72 points"
+    small = AutoEvaluator(net)
+    small(star)
+    assert small.describe() == "auto: flint 88 points"
+    monkeypatch.setattr(served, "SMALL_WORK", 0)
     evaluate(star)
     assert "pieces 88 points" in evaluate.describe() and "residues" not in evaluate.describe()
     monkeypatch.setattr(served, "PURCHASE_SECONDS", 0.0)
@@ -80,6 +86,7 @@ def test_the_choice_goes_by_batch(monkeypatch):
 
 def test_nothing_is_compiled_for_one_hidden_layer_or_for_other_denominators(monkeypatch):
     monkeypatch.setattr(served, "PURCHASE_SECONDS", 0.0)
+    monkeypatch.setattr(served, "SMALL_WORK", 0)
     rational = random_rational_network((4, 5, 3, 2), np.random.default_rng(0))
     for net in (exact_network(he((4, 5, 2), 0)), rational):
         evaluate = AutoEvaluator(net)
@@ -132,3 +139,36 @@ def test_the_command_line_takes_and_reports_it(tmp_path, capsys):
     arguments = ["extract", str(tmp_path / "net.npz"), "--context", "float64", "--evaluator", "flint"]
     assert main([*arguments, "--out", str(tmp_path / "float64")]) == 2
     assert "leave it out for the float64 context" in " ".join(capsys.readouterr().err.split())
+
+
+MILLION = """
+import resource, sys
+import numpy as np
+from flint import fmpz
+from jaxtract import ExactNetworkOracle
+from jaxtract.network.families import exact_network, he
+from jaxtract.oracle.points import PointBatch
+from precision.dyadic import from_float64
+name, count = sys.argv[1], 10**6
+rng = np.random.default_rng(0)
+oracle = ExactNetworkOracle(exact_network(he((784, 128, 1), 0)), evaluator=name)
+rows = from_float64(rng.standard_normal((20, 784)).astype(np.float32).astype(np.float64))
+steps = tuple((fmpz(int(k)) << 194) + 1 for k in rng.integers(-(1 << 62), 1 << 62, count))
+line = tuple((np.arange(count) % 20).tolist())
+points = PointBatch(rows, rows, line, line, steps, 256 - rows.exponent)
+assert points.exponent == 256 and len(points) == count
+values = oracle.answer(points, None)
+chosen = rng.integers(0, count, 200).tolist()
+truth = ExactNetworkOracle(exact_network(he((784, 128, 1), 0)), evaluator="flint").answer(points.select(chosen), None)
+assert (values[chosen] == truth).all()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["auto", "float64", "residues"])
+def test_a_million_queries_need_less_than_4_gib(name):
+    """784-128-1 at P = 256, answers included; in a process of its own, whose peak the system has recorded (KiB)."""
+    done = subprocess.run([sys.executable, "-c", MILLION, name], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 4 << 20

@@ -32,6 +32,9 @@ EvaluatorName = Literal["auto", "flint", "pieces", "int8", "float64", "residues"
 SMALL = 64
 """Batches below that go to FLINT: the fixed costs of a call are some 10 of its points."""
 
+SMALL_WORK = 3000
+"""Points times hidden units below which pieces are not tried: FLINT takes 1 us each, pieces some 3 ms a batch."""
+
 FORMAT_STEP = 32
 """Grids and bits of the packed methods grow in such steps, so that few formats are compiled."""
 
@@ -119,6 +122,7 @@ class AutoEvaluator(PointEvaluator):
 
     def __init__(self, network: ExactNetwork):
         self._network = network
+        self._units = sum(network.widths[1:-1])
         self._flint = FlintEvaluator(network)
         self._pieces: PieceEvaluator | None = None
         self._packed: PackedPointEvaluator | None = None
@@ -133,7 +137,7 @@ class AutoEvaluator(PointEvaluator):
         return _shares("auto", self._points) + tested
 
     def __call__(self, points: PointBatch) -> np.ndarray:
-        if len(points) < SMALL or len(self._network.weights) == 1 or not pays(points):
+        if len(points) < SMALL or len(points) * self._units < SMALL_WORK or not pays(points):
             self._points["flint"] += len(points)
             return self._flint(points)
         format = rounded_up(format_of(points))
