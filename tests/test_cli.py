@@ -122,11 +122,11 @@ def test_the_report(capsys, small):
     assert json.loads(Path("run/report.json").read_text()) == found
 
 
-def test_a_run_leaves_three_files(capsys, small):
+def test_a_run_leaves_its_files(capsys, small):
     path, net = small
     report(capsys, path, *FEW, "--out", "some/where/run")
     folder = Path("some/where/run")
-    assert sorted(p.name for p in folder.iterdir()) == ["exact.json", "network.npz", "report.json"]
+    assert sorted(p.name for p in folder.iterdir()) == ["answers.sqlite", "exact.json", "network.npz", "report.json"]
     assert certify(read_exact(folder / "exact.json"), net).verdict == "identical"
     # The true weights are float64, so that float64 holds the recovered ones too.
     assert certify(load_network(folder / "network.npz").exact(), net).verdict == "identical"
@@ -146,7 +146,7 @@ def test_a_run_again_replaces_the_old_files(capsys, small):
     report(capsys, path, *FEW, "--out", "run")
     found = report(capsys, path, "--max-queries", 3, "--out", "run", code=INCOMPLETE)
     assert found["widths"] is None and found["parameters"] is None and found["queries_per_parameter"] is None
-    assert [p.name for p in Path("run").iterdir()] == ["report.json"]
+    assert sorted(p.name for p in Path("run").iterdir()) == ["answers.sqlite", "report.json"]
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".onnx"])

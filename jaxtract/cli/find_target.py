@@ -9,13 +9,18 @@ from pathlib import Path
 from jaxtract.evaluation.served import EvaluatorName
 from jaxtract.network.files import load_network
 from jaxtract.network.relu_network import ReLUNetwork
+from jaxtract.oracle.frameworks import OnnxRuntimeOracle
+from jaxtract.oracle.http import HttpOptions, HttpOracle
 from jaxtract.oracle.oracle import Oracle
 from jaxtract.oracle.serve import ExactNetworkOracle, Float64NetworkOracle
 from jaxtract.targets import load_target, targets
 
 
-def find_oracle(target: str, context: str, evaluator: EvaluatorName = "auto") -> Oracle:
-    """The oracle behind TARGET: a built-in name, a ``.npz``, an ``.onnx`` or ``module:callable``.
+def find_oracle(
+    target: str, context: str, evaluator: EvaluatorName = "auto", *, http: HttpOptions | None = None
+) -> Oracle:
+    """The oracle behind TARGET: a built-in name, a ``.npz``, an ``.onnx``, a URL, ``onnxruntime:FILE`` or
+    ``module:callable``.
 
     Networks are served without rounding by this evaluator, or in float64 for the float64 context.
 
@@ -24,6 +29,12 @@ def find_oracle(target: str, context: str, evaluator: EvaluatorName = "auto") ->
     """
     if target in targets():
         return _serve(load_target(target), context, evaluator)
+    if target.startswith(("http://", "https://")):
+        _only_auto(evaluator, "a server")
+        return HttpOracle(target, options=http)
+    if target.startswith("onnxruntime:"):
+        _only_auto(evaluator, "ONNX Runtime")
+        return OnnxRuntimeOracle(target.removeprefix("onnxruntime:"))
     if Path(target).suffix in (".npz", ".onnx"):
         if not Path(target).exists():
             raise ValueError(f"target {target} does not exist")
@@ -33,7 +44,7 @@ def find_oracle(target: str, context: str, evaluator: EvaluatorName = "auto") ->
         return _import_oracle(*target.split(":", 1))
     raise ValueError(
         f"target {target!r} is neither a built-in name ({', '.join(sorted(targets()))}) "
-        "nor a .npz or .onnx file nor module:callable"
+        "nor a .npz or .onnx file nor a URL, onnxruntime:FILE or module:callable"
     )
 
 

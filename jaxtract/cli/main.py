@@ -1,9 +1,10 @@
-"""The command line: extract, certify, check, targets."""
+"""The command line: extract, serve, certify, check, targets."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from jaxtract.cli.check import add_check
 from jaxtract.cli.exit_codes import BAD_INPUT, CLAIM_REACHED, INCOMPLETE
 from jaxtract.cli.find_target import find_oracle
 from jaxtract.cli.meter import RichMeter
+from jaxtract.cli.record import add_record_options, end_record, record_report, recorded, stored_arguments
+from jaxtract.cli.serve import add_http_options, add_serve, http_options
 from jaxtract.evaluation.served import EvaluatorName
 from jaxtract.layers.any_network import ExtractOptions, extract_network
 from jaxtract.oracle.serve import ExactNetworkOracle
@@ -31,7 +34,8 @@ from precision.contexts import context_named
 
 EXTRACT_HELP = """\
 Read a network off from queries alone. TARGET is the black box: a built-in name (see `jaxtract targets`),
-a .npz with W0, b0, W1, b1, ... meaning x @ W + b, an .onnx of Gemm / MatMul + Add / Relu, or
+a .npz with W0, b0, W1, b1, ... meaning x @ W + b, an .onnx of Gemm / MatMul + Add / Relu,
+http:// or https:// of a server (see `jaxtract serve`), onnxruntime:FILE for a session in its own precision, or
 module:callable for any oracle of your own. Depth and widths need not be known. More than one hidden layer
 is read in the exact context only.
 
@@ -41,6 +45,8 @@ examples:
   jaxtract extract digits --context mp --prec 200
   jaxtract extract net.onnx --out runs/net --json
   jaxtract extract mymodule:oracle --context float64 --max-queries 100000
+  jaxtract extract http://127.0.0.1:8000 --out runs/wire
+  jaxtract extract --resume runs/wire
 
 exit code: 0 the claim of the context is reached; 1 incomplete, everything found is saved; 2 bad input.
 An `exact` claim says: over the rationals, every fresh query was explained. It does not say that no input
@@ -63,7 +69,8 @@ def main(arguments: Sequence[str]) -> int:
         return BAD_INPUT
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(stored: dict[str, Any] | None = None) -> argparse.ArgumentParser:
+    """``stored``: arguments of a run that continues; what is not given again is taken from there."""
     parser = argparse.ArgumentParser(
         prog="jaxtract", description="Read a ReLU network off, exactly, from nothing but queries."
     )
@@ -75,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         "extract", help="recover a network from queries", description=EXTRACT_HELP, formatter_class=raw
     )
     extract.set_defaults(command=_extract)
-    extract.add_argument("target", metavar="TARGET", help="the black box")
+    extract.add_argument("target", nargs="?", metavar="TARGET", help="the black box")
     extract.add_argument("--context", choices=("exact", "mp", "float64"), default="exact", help="number system")
     extract.add_argument("--prec", type=int, default=200, metavar="BITS", help="bits of an mp result (default 200)")
     extract.add_argument("--seed", type=_not_negative, default=0, help="of every random choice (default 0)")
@@ -96,9 +103,13 @@ def _parser() -> argparse.ArgumentParser:
     extract.add_argument("--verify-lines", type=_not_negative, default=20, metavar="M", help="fresh lines to agree")
     extract.add_argument("--out", metavar="DIR", help="where network.npz, exact.json and report.json go")
     extract.add_argument("--json", action="store_true", help="print the report alone, as JSON")
+    add_record_options(extract)
+    add_http_options(extract)
+    extract.set_defaults(**(stored or {}))
 
     add_certify(commands)
     add_check(commands)
+    add_serve(commands)
 
     listing = commands.add_parser("targets", help="list the networks that ship with the package")
     listing.set_defaults(command=_targets)
@@ -107,9 +118,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _extract(options: argparse.Namespace, command: list[str]) -> int:
+    if options.resume:
+        options = _parser(stored_arguments(options)).parse_args(command[1:])
+    if options.target is None:
+        _parser().error("extract: say what: TARGET, or --resume DIR for a run that was recorded")
     context = context_named(options.context, options.prec)
-    oracle = find_oracle(options.target, options.context, options.evaluator)
-    directory = Path(options.out or Path("jaxtract-runs") / _run_name(options))
+    oracle = find_oracle(options.target, options.context, options.evaluator, http=http_options(options))
+    directory = Path(options.resume or options.out or Path("jaxtract-runs") / _run_name(options))
     directory.mkdir(parents=True, exist_ok=True)
     chosen = ExtractOptions(
         seed=options.seed,
@@ -123,14 +138,17 @@ def _extract(options: argparse.Namespace, command: list[str]) -> int:
     def save(extraction: Extraction) -> dict[str, Any]:
         evaluator = oracle.evaluator if isinstance(oracle, ExactNetworkOracle) else None
         report = report_of(extraction, options.target, shlex.join(command), evaluator=evaluator)
+        report |= record_report(asked)
         save_run(directory, extraction, report)
         return report
 
-    with RichMeter(Console(stderr=True), enabled=not options.json) as meter:
-        extraction = extract_network(
-            oracle, context, options=chosen, progress=meter, keep=lambda partial: (save(partial), None)[1]
-        )
-    report = save(extraction)
+    with recorded(oracle, options, directory) as asked:
+        with RichMeter(Console(stderr=True), enabled=not options.json) as meter:
+            extraction = extract_network(
+                asked, context, options=chosen, progress=meter, keep=lambda partial: (save(partial), None)[1]
+            )
+        report = save(extraction)
+        end_record(asked, report)
     if options.json:
         print(json.dumps(report, indent=2))
     else:
@@ -157,6 +175,8 @@ def _show_report(console: Console, report: dict[str, Any], extraction: Extractio
     }
     if report["evaluator"] is not None:
         rows["evaluator"] = report["evaluator"]
+    if report["record"] is not None:
+        rows["record"] = "{replayed:,} queries replayed, {asked:,} asked".format(**report["record"])
     if verified["residual_bits"] is not None:
         rows["residual"] = f"2^-{verified['residual_bits']} of the largest answer"
     for name, value in rows.items():
@@ -184,7 +204,7 @@ def _targets(options: argparse.Namespace, command: list[str]) -> int:
 
 
 def _run_name(options: argparse.Namespace) -> str:
-    stem = options.target.replace(":", ".") if ":" in options.target else Path(options.target).stem
+    stem = re.sub("[:/]+", ".", options.target) if ":" in options.target else Path(options.target).stem
     return f"{stem}-{options.context}-seed{options.seed}"
 
 
