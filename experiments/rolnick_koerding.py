@@ -1,0 +1,128 @@
+"""Question: is a network of any depth, its depth and widths unknown, read off exactly, and what does it cost?
+
+Claim of the papers: Rolnick and Koerding 2020, sections 4.2 and 4.3: the first layer from boundaries that never bend,
+deeper layers from boundaries that bend at known ones, where the boundaries are connected and intersect. Daniely and
+Granot 2023, Theorem 2: depth three, exactly, when the first width is below the input and the second width.
+
+Set-up: He Gaussian networks (biases N(0, 0.1^2)) and the trained target digits-deep, served without rounding; depth and
+widths unknown to the extractor. A run counts as a success if ``certify`` proves the recovered network identical.
+"per parameter" is (search + measure) / (weights and biases of the true network); "total / oracle" compares wall clocks
+of the same run.
+
+Run: python -m experiments.rolnick_koerding [--small] [--only CASE ...]    (seeds 0, 1, 2, ... for network and queries)
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import statistics
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from jaxtract import (
+    ExactContext,
+    ExactNetwork,
+    ExactNetworkOracle,
+    ExtractOptions,
+    certify,
+    extract_network,
+    load_target,
+)
+from jaxtract.network.families import exact_network, he
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One row of the table: networks by seed, and how many of them."""
+
+    name: str
+    build: Callable[[int], ExactNetwork]
+    seeds: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """What one extraction reached."""
+
+    verdict: str
+    outcome: str
+    per_parameter: float
+    ratio: float
+    seconds: float
+
+
+def cases() -> list[Case]:
+    """All rows in the order of the table."""
+    return [
+        _he((10, 10, 10, 1), 50),
+        _he((10, 15, 15, 1), 20),
+        _he((10, 20, 20, 1), 20),
+        _he((40, 20, 10, 10, 1), 10),
+        _he((80, 40, 20, 1), 5),
+        _he((16, 32, 32, 16, 4), 3),
+        _he((784, 64, 32, 10), 3),
+        Case("digits-deep", lambda seed: load_target("digits-deep").exact(), 3),
+    ]
+
+
+def run(case: Case, seed: int) -> Trial:
+    """Extract one network and compare it with the truth."""
+    network = case.build(seed)
+    extraction = extract_network(ExactNetworkOracle(network), ExactContext(), options=ExtractOptions(seed=seed))
+    verdict = "no network" if extraction.network is None else certify(extraction.network, network).verdict
+    return Trial(
+        verdict,
+        extraction.outcome.name.lower(),
+        (extraction.queries.search + extraction.queries.measure) / network.parameters,
+        extraction.seconds / extraction.oracle_seconds,
+        extraction.seconds,
+    )
+
+
+def table(chosen: Sequence[Case], seeds: int | None, console: Console) -> Table:
+    """One row per case; every run that is not identical is named as it happens."""
+    out = Table("case", "seeds", "identical", "per parameter (median, max)", "total / oracle", "seconds (median)")
+    for case in chosen:
+        count = case.seeds if seeds is None else min(seeds, case.seeds)
+        trials = [run(case, seed) for seed in range(count)]
+        for seed, trial in enumerate(trials):
+            if trial.verdict != "identical":
+                console.print(f"{case.name} seed {seed}: {trial.verdict}, {trial.outcome}")
+        out.add_row(*_cells(case.name, trials))
+        console.print("  ".join(_cells(case.name, trials)))
+    return out
+
+
+def _cells(name: str, trials: Sequence[Trial]) -> list[str]:
+    costs = [trial.per_parameter for trial in trials]
+    return [
+        name,
+        str(len(trials)),
+        str(sum(trial.verdict == "identical" for trial in trials)),
+        f"{statistics.median(costs):.2f}, {max(costs):.2f}",
+        f"{statistics.median(trial.ratio for trial in trials):.1f}",
+        f"{statistics.median(trial.seconds for trial in trials):.1f}",
+    ]
+
+
+def _he(widths: tuple[int, ...], seeds: int) -> Case:
+    return Case("-".join(map(str, widths)), lambda seed: exact_network(he(widths, seed)), seeds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="one seed of the small cases, for the tests")
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="rows to run")
+    options = parser.parse_args()
+    chosen = [case for case in cases() if not options.only or case.name in options.only]
+    if options.small:
+        chosen = [case for case in chosen if case.name in ("10-10-10-1", "10-15-15-1", "digits-deep")]
+    console = Console()
+    console.print(table(chosen, 1 if options.small else None, console))
+
+
+if __name__ == "__main__":
+    main()
