@@ -59,9 +59,9 @@ def fit_output(
 ) -> Tail | None:
     """The output layer over the last known layer, or None when f is not affine in its neurons.
 
-    First with z_i itself as the second feature of every neuron; where these depend on each other (more neurons than the
-    layer before has), with the activations of the layer before, and the signs from what is then a network of one hidden
-    layer over them.
+    First with z_i itself as the second feature of every neuron. Where these depend on each other (more neurons than the
+    layer before has) or do not suffice (a neuron that was never seen to bend is on), with the activations of the layer
+    before, and the signs from what is then a network of one hidden layer over them.
 
     Args:
         asker: the black box.
@@ -77,12 +77,12 @@ def fit_output(
         if solved is Shared.OPEN:
             known = known.joined(_fresh(asker, layers, unknowns + SPARE_POINTS, rng))
             solved = solve_shared(_equations(features(known), known), unknowns)
-        if solved is Shared.CONTRADICTORY:
-            return None
         if isinstance(solved, np.ndarray):
-            if features is _own_features:
-                return _oriented(layers, solved, width)
-            return _by_signs(layers, solved, width, context)
+            if features is _features_before:
+                return _by_signs(layers, solved, width, context)
+            tail = _oriented(layers, solved, width)
+            if tail is not None:
+                return tail
     return None
 
 
