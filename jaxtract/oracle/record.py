@@ -62,7 +62,7 @@ class RecordedOracle(Oracle):
         oracle: the black box.
         path: the file; created when it does not exist.
         identity: what the batches depend on (target, seed, options), as JSON values; compared when the file exists.
-        arguments: stored next to the identity, not compared; a new file only.
+        arguments: stored next to the identity, not compared; those of the last run stay.
         batch: points that are asked and written together, at most; None leaves batches whole.
 
     Attributes:
@@ -155,6 +155,8 @@ class RecordedOracle(Oracle):
             self._database.execute("COMMIT")
         self._made_by = stored["version"]
         _same_identity(self.path, stored["identity"], json.loads(json.dumps(identity)))
+        if arguments is not None:
+            self._database.execute("UPDATE about SET value = ? WHERE key = 'arguments'", (json.dumps(dict(arguments)),))
         self._held = self._database.execute("SELECT count(*) FROM batches").fetchone()[0]
 
     def _answer(self, points: PointBatch, answer_bits: int | None) -> np.ndarray:
