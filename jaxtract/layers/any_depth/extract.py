@@ -17,6 +17,7 @@ from flint import fmpq, fmpq_mat
 
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk
+from jaxtract.layers.any_depth.complete_last import inputs_with_both_on, weight_from
 from jaxtract.layers.any_depth.complete_rows import (
     complete_by_kinks,
     nearest_to_open,
@@ -51,6 +52,9 @@ Kink = tuple[int, int]
 """(line, kink on it)"""
 
 MOST_DEPTH = 64
+AGREEING = 3
+"""Inputs that must give one value for an open weight."""
+
 EXTREMES = 64
 """Extreme points of every layer at which the finished network is asked."""
 
@@ -196,6 +200,8 @@ class AnyDepth:
             counterexamples: list[list[fmpq]] = []
             if not self._unexplained():
                 self.output = self._fit_output()
+                if self.output is not None and self._complete_last():
+                    self.output = self._fit_output()
                 if self.output is not None:
                     counterexamples = self._verify()
                     if self.verified.agrees:
@@ -556,6 +562,40 @@ class AnyDepth:
         values = known_at(heights, scales, points, [value for _, value in known])
         return fit_output(self.pool.asker, layers, values, self.context, self.rng)
 
+    def _complete_last(self) -> bool:
+        """Open weights of the last layer from inputs where both neurons are on; True when one was found."""
+        layer, tail = self.layers[-1], self.output
+        if tail is None or len(self.layers) < 2 or tail.network.widths[1] != len(layer.rows):
+            return False
+        layers, network = self._known(len(self.layers)), self._network()
+        assert network is not None
+        evaluator, found = FlintEvaluator(network), False
+        outgoing = object_matrix(tail.network.weights[1])
+        for q, row in enumerate(layer.rows):
+            for i in row.missing:
+                sign = _sign_between(row, tail.network.weights[0].tolist()[q])
+                points = inputs_with_both_on(layers, row, q, sign, i, self.rng)[:AGREEING]
+                weights = self._weights_at(evaluator, points, outgoing[:, q] * sign, i)
+                if len(weights) == AGREEING and len(set(weights)) == 1 and weights[0] is not None:
+                    whole = row.in_integers()
+                    row.weights = [None if k in row.missing else w for k, w in enumerate(whole.weights)]
+                    row.weights[i], row.bias = weights[0], whole.bias
+                    found = True
+        return found
+
+    def _weights_at(
+        self, evaluator: FlintEvaluator, points: np.ndarray, gamma: np.ndarray, neuron: int
+    ) -> list[fmpq | None]:
+        """What every point says of the weight from ``neuron`` of the layer before; one query a point."""
+        if len(points) == 0:
+            return []
+        own = from_float64(points)
+        batch = self.slice.embed(scattered(own))
+        residuals = self.oracle.ask(batch, "measure") - evaluator(batch)
+        scale = 1 << max(own.exponent, 0)
+        heights = self._known(len(self.layers) - 1).preactivations(own.mantissa, [scale] * len(points))[-1].tolist()
+        return [weight_from(r, gamma, fmpq(z[neuron], scale)) for r, z in zip(residuals, heights, strict=True)]
+
     def _verify(self) -> list[list[fmpq]]:
         """Compare with the black box; counterexamples come back as points on the slice."""
         self.progress.phase("verify")
@@ -649,3 +689,11 @@ class AnyDepth:
             not_resolved=tuple(sentences),
             seed=self.options.seed,
         )
+
+
+def _sign_between(row: Row, oriented: Sequence[fmpq]) -> int:
+    """+1 or -1: the last layer's row in the output network is the row or its negative."""
+    for known, signed in zip(row.in_integers().weights, oriented, strict=True):
+        if known:
+            return 1 if (known > 0) == (signed > 0) else -1
+    return 1
