@@ -602,6 +602,10 @@ class AnyDepth:
         network = self._network()
         assert network is not None, "verified only after the output layer was found"
         evaluator = FlintEvaluator(network)
+        self.verified = Verified()
+        extreme = self._extreme_counterexamples(evaluator)
+        if extreme:
+            return extreme
         self.verified = verify(
             self.oracle,
             evaluator,
@@ -611,14 +615,15 @@ class AnyDepth:
             rng=self.rng,
         )
         if self.verified.agrees:
-            return self._extreme_counterexamples(evaluator)
+            return []
         found = np.array(self.verified.counterexamples[:4], dtype=object)
         return [[round_to_grid(x, COUNTEREXAMPLE_BITS) for x in point] for point in self.slice.equivalent(found)]
 
     def _extreme_counterexamples(self, evaluator: FlintEvaluator) -> list[list[fmpq]]:
         """Points on the slice, extreme for some layer, where the recovered function is wrong; counted as ``verify``.
 
-        A neuron that is hardly ever on is on there, if anywhere. They count with the verified inputs.
+        A neuron that is hardly ever on is on there, if anywhere. They come before the fresh random inputs, and are not
+        counted among these.
         """
         if self.options.verify_inputs == 0:
             return []
@@ -628,7 +633,6 @@ class AnyDepth:
             batch = self.slice.embed(scattered(from_float64(np.round(points, 12))))
             answers, expected = self.oracle.ask(batch, "verify"), evaluator(batch)
             wrong = [i for i in range(len(points)) if any(answers[i] != expected[i])]
-            self.verified.inputs += len(points)
             self.verified.disagreements += len(wrong)
             found.extend(
                 [round_to_grid(fmpq(*float(x).as_integer_ratio()), COUNTEREXAMPLE_BITS) for x in points[i]]
