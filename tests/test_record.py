@@ -10,7 +10,7 @@ import mpmath
 import numpy as np
 import pytest
 from flint import fmpq, fmpz, fmpz_mat
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxtract.oracle.record
@@ -90,6 +90,7 @@ rationals = st.fractions() | st.integers().map(Fraction)
 dyadics = st.builds(lambda p, e: Fraction(p, 1 << e), st.integers(-(1 << 700), 1 << 700), st.integers(0, 900))
 
 
+@settings(max_examples=30)
 @given(numbers=st.lists(rationals | dyadics, min_size=1))
 def test_rationals_come_back_exactly(tmp_path_factory, numbers):
     path = tmp_path_factory.mktemp("record") / "r"
@@ -102,6 +103,7 @@ def test_rationals_come_back_exactly(tmp_path_factory, numbers):
         assert [Fraction(int(x.p), int(x.q)) for x in answers.flat] == numbers
 
 
+@settings(max_examples=30)
 @given(numbers=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
 def test_doubles_come_back_bit_by_bit(tmp_path_factory, numbers):
     path = tmp_path_factory.mktemp("record") / "r"
