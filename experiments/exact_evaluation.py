@@ -62,7 +62,7 @@ PRECISIONS = (64, 128, 256, 512, 1024, 2048)
 BATCHES = (1, 64, 1024)
 METHODS = ("int8", "float64", "residues")
 SERVED: tuple[EvaluatorName, ...] = ("flint", "pieces", *METHODS)
-TABLES = ("packed", "setup", "structured", "rounded", "extraction")
+TABLES = ("setup", "packed", "structured", "rounded", "extraction")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, help="tables by name")
     options = parser.parse_args(arguments)
     scale = small(options.seed) if options.small else Scale(options.seed)
-    makers = dict(zip(TABLES, (packed, setup, structured, rounded, extraction), strict=True))
+    makers = dict(zip(TABLES, (setup, packed, structured, rounded, extraction), strict=True))
     for name in options.only:
         Console(width=170).print(f"\n{name}", makers[name](scale))
 

@@ -77,7 +77,8 @@ def test_points_nearer_than_float64_sees_to_kinks_of_every_layer(widths, bits):
     copies = 1 + 60 // len(positions)
     batch = on_lines(base, direction, [0] * (copies * len(positions)), positions * copies)
     evaluate = assert_equal(net, [batch])
-    assert evaluate.left > 0
+    # The signs of the first layer are settled exactly, unit by unit; deeper ones are left to FLINT.
+    assert (evaluate.left > 0) == (len(widths) > 3)
 
 
 def kinks_on_line(net, layer, bits):
@@ -115,7 +116,7 @@ def test_exactly_on_a_kink():
     )
     diagonal = dyadic_matrix([[fmpq(1, 1 << 60)] * 2], 2)
     batch = on_lines(dyadic_matrix([[fmpq(0)] * 2], 2), diagonal, [0] * 40, [fmpq(k - 20, 8) for k in range(40)])
-    assert assert_equal(net, [batch]).left > 0
+    assert assert_equal(net, [batch]).left == 0
 
 
 def test_weights_need_not_be_dyadic():

@@ -9,7 +9,7 @@ of moduli. A unit is decided when |z| > r, or when z is zero by construction; wh
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from flint import fmpz, fmpz_mat
@@ -21,6 +21,9 @@ TINY = 2.0**-500
 
 SLACK = 1.0001
 """Covers the rounding of the radius itself, whose sums have fewer than 2^37 terms, none of them negative."""
+
+ExactSigns = Callable[[list[int], list[int]], list[bool]]
+"""(points, units) to whether each unit of the first layer is positive at its point, exactly."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +63,7 @@ def active_units(
     anchor: Int[np.ndarray, " points"],
     direction: Int[np.ndarray, " points"],
     steps: Float[np.ndarray, " points"],
+    exactly_positive: ExactSigns,
 ) -> tuple[Bool[np.ndarray, "points units"], Bool[np.ndarray, " points"]]:
     """Active units of all hidden layers side by side, and the points at which every one of them is proven.
 
@@ -67,6 +71,7 @@ def active_units(
         first, anchor, direction, steps: point r has the first values anchors[anchor[r]] + steps[r] *
             directions[direction[r]]; steps are nearest doubles.
         hidden: the layers between the first hidden layer and the output layer.
+        exactly_positive: decides the units of the first layer that float64 leaves open; a few products each.
     """
     with np.errstate(all="ignore"):
         base, move = first.anchors[anchor], steps[:, None] * first.directions[direction]
@@ -75,17 +80,28 @@ def active_units(
         radius = 8 * ROUNDING * (np.abs(base) + np.abs(move))
         radius += TINY * (1 + np.abs(steps))[:, None] * (1 + np.abs(first.directions[direction]))
         radius[:, first.null] = 0
-        return _through(values, radius, hidden)
+        mask, open_ = _signs(values, radius)
+        rows, units = np.nonzero(open_)
+        mask[rows, units] = exactly_positive(rows.tolist(), units.tolist())
+        return _through(values, radius, mask, hidden)
 
 
-def _through(values: np.ndarray, radius: np.ndarray, hidden: Sequence[Float64Layer]) -> tuple[np.ndarray, np.ndarray]:
-    masks, decided = [], np.ones(len(values), np.bool_)
-    for layer in (*hidden, None):
-        mask = values > radius
-        decided &= (mask | (values < -radius) | (radius == 0)).all(axis=1)
+def _signs(values: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(proven positive, neither proven positive nor proven not positive)."""
+    positive = values > radius
+    return positive, ~(positive | (values < -radius) | (radius == 0))
+
+
+def _through(
+    values: np.ndarray, radius: np.ndarray, mask: np.ndarray, hidden: Sequence[Float64Layer]
+) -> tuple[np.ndarray, np.ndarray]:
+    masks, decided = [mask], np.ones(len(values), np.bool_)
+    for layer in hidden:
+        # An active unit is at least 0; where its double is not, 0 is nearer to it.
+        values, radius = _next(layer, np.where(mask, np.maximum(values, 0), 0), np.where(mask, radius, 0))
+        mask, open_ = _signs(values, radius)
+        decided &= ~open_.any(axis=1)
         masks.append(mask)
-        if layer is not None:
-            values, radius = _next(layer, np.where(mask, values, 0), np.where(mask, radius, 0))
     return np.concatenate(masks, axis=1), decided
 
 

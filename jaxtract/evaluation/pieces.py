@@ -142,7 +142,11 @@ class _Batch:
         """Write the values of these rows; returns the rows that are left to do."""
         steps = quotients([self._points.steps[row] for row in rows.tolist()], fmpz(1), self._points.step_exponent)
         anchor, direction = self._anchor[rows], self._direction[rows]
-        masks, decided = active_units(self._first, self._network.between, anchor, direction, steps)
+
+        def exactly_positive(points: list[int], units: list[int]) -> list[bool]:
+            return self._positive(rows[points].tolist(), units)
+
+        masks, decided = active_units(self._first, self._network.between, anchor, direction, steps, exactly_positive)
         left = [rows[~decided]]
         for group, mask in _groups(masks[decided]):
             members = rows[decided][group]
@@ -151,6 +155,14 @@ class _Batch:
             else:
                 left.append(members)
         return np.sort(np.concatenate(left))
+
+    def _positive(self, rows: list[int], units: list[int]) -> list[bool]:
+        anchors, directions, shift = self._exact.anchors, self._exact.directions, self._exact.shift
+        points = self._points
+        return [
+            anchors[points.anchor[row], unit] + points.steps[row] * shift * directions[points.direction[row], unit] > 0
+            for row, unit in zip(rows, units, strict=True)
+        ]
 
     def _evaluate(self, values: np.ndarray, members: np.ndarray, linear: fmpz_mat, offset: fmpz_mat) -> None:
         anchors, which_anchor = np.unique(self._anchor[members], return_inverse=True)

@@ -140,7 +140,7 @@ class AutoEvaluator(PointEvaluator):
         if len(points) < SMALL or len(points) * self._units < SMALL_WORK or not pays(points):
             self._points["flint"] += len(points)
             return self._flint(points)
-        format = rounded_up(format_of(points))
+        format = rounded_up(format_of(points)) if self._can_buy else SELF_TEST_FORMAT
         if self._can_buy and self._spent[format] > PURCHASE_SECONDS:
             self._packed = self._packed or PackedPointEvaluator(self._network, "residues", flint=self._flint)
             self._points["residues"] += len(points)
