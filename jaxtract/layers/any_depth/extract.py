@@ -677,6 +677,8 @@ class AnyDepth:
                 sentences.append(
                     f"{open_weights} weights of layer {level} were not seen by any query; they are set to 0"
                 )
+        if self.output is not None and self.output.network.widths[1] != len(self.layers[-1].rows):
+            sentences.append(f"last hidden layer: {self.output.method}")
         return Extraction(
             network=self._network(),
             outcome=outcome,
@@ -687,7 +689,7 @@ class AnyDepth:
             seconds=time.perf_counter() - begun,
             oracle_seconds=self.oracle.seconds,
             verified=self.verified,
-            sign_method="linear systems over the rationals, layer by layer",
+            sign_method=self.output.method if self.output is not None else "not determined",
             resolution_bits=self.settings.resolution_bits,
             reach_bits=self.settings.reach_bits,
             not_resolved=tuple(sentences),
