@@ -19,7 +19,7 @@ FLINT / the automatic choice (starred), "floor" the choice / plain float64, both
 
 Run: python -m experiments.exact_evaluation [--small] [--seed 0] [--only TABLE ...]
 
-RESULT
+Result: no full run of this version is recorded yet; the command above prints the tables.
 """
 
 from __future__ import annotations
