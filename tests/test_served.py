@@ -80,8 +80,8 @@ def test_the_choice_goes_by_batch(monkeypatch):
     monkeypatch.setattr(served, "PURCHASE_SECONDS", 0.0)
     assert (evaluate(line) == flint(line)).all()
     assert (evaluate(line) == flint(line)).all()
-    assert "residues 80 points" in evaluate.describe()
-    assert "self-tests passed, 64 points equal flint: pieces, residues" in evaluate.describe()
+    assert "residues: residues 80 points" in evaluate.describe()
+    assert "self-test of pieces passed, 64 points equal flint" in evaluate.describe()
 
 
 def test_nothing_is_compiled_for_one_hidden_layer_or_for_other_denominators(monkeypatch):

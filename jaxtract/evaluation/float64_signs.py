@@ -74,11 +74,12 @@ def active_units(
         exactly_positive: decides the units of the first layer that float64 leaves open; a few products each.
     """
     with np.errstate(all="ignore"):
-        base, move = first.anchors[anchor], steps[:, None] * first.directions[direction]
+        base, slope = first.anchors[anchor], first.directions[direction]
+        move = steps[:, None] * slope
         values = base + move
         # Rounded anchors, rounded directions, rounded steps, one product, one sum: 8 roundings cover them.
         radius = 8 * ROUNDING * (np.abs(base) + np.abs(move))
-        radius += TINY * (1 + np.abs(steps))[:, None] * (1 + np.abs(first.directions[direction]))
+        radius += (TINY * (1 + np.abs(steps)))[:, None] * (1 + np.abs(slope))
         radius[:, first.null] = 0
         mask, open_ = _signs(values, radius)
         rows, units = np.nonzero(open_)

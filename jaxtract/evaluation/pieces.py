@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from flint import fmpq, fmpz, fmpz_mat
@@ -27,7 +27,10 @@ from jaxtract.oracle.evaluate import FirstLayer, FlintEvaluator, PointEvaluator
 from jaxtract.oracle.points import PointBatch
 
 CHUNK = 4096
-"""Points whose signs are looked at together: bounds memory."""
+"""Points that are grouped together: bounds memory."""
+
+BLOCK = 512
+"""Points whose signs are computed at once: their float64 arrays stay in the cache."""
 
 UNIT_PRODUCTS = 30
 """A unit of a point that passes through Python costs as much as that many products inside FLINT (1 us, 30 ns)."""
@@ -87,6 +90,7 @@ class _Network:
     Attributes:
         layers: integers as in ``FlintEvaluator``.
         denominators: product of the denominators of the layers 1 to l - 1, for l = 0 to all layers.
+        last_rows: the rows of the last W^T.
         between: the layers between the first hidden layer and the outputs, in float64.
         axes: nearest doubles of the first W^T.
         null: units of the first layer whose weights and bias are zero.
@@ -96,6 +100,7 @@ class _Network:
         self.layers = flint.layers
         products = itertools.accumulate((layer[2] for layer in flint.layers[1:]), operator.mul, initial=fmpz(1))
         self.denominators = [fmpz(1), *products]
+        self.last_rows = flint.layers[-1][0].tolist()
         self.between = [float64_layer(*layer) for layer in flint.layers[1:-1]]
         weight, bias, denominator = flint.layers[0]
         self.axes = nearest_float64(weight, denominator)
@@ -108,15 +113,17 @@ class _Network:
         ``mask`` lists the active units of all hidden layers.
         """
         ends = list(itertools.accumulate(layer[0].ncols() for layer in self.layers[:-1]))
-        linear, bias, _ = self.layers[-1]
+        _, bias, _ = self.layers[-1]
+        rows = self.last_rows
         offset = bias * self.denominators[len(self.layers) - 1]
         for index in range(len(self.layers) - 2, -1, -1):
             weight, bias, _ = self.layers[index]
-            linear = _masked_rows(linear, mask[ends[index] - weight.ncols() : ends[index]])
-            if index:
-                offset = offset + bias * linear * self.denominators[index]
-                linear = weight * linear
-        return linear, offset
+            linear = _masked_rows(rows, mask[ends[index] - weight.ncols() : ends[index]])
+            if index == 0:
+                return linear, offset
+            offset = offset + bias * linear * self.denominators[index]
+            rows = (weight * linear).tolist()
+        raise AssertionError("a network without hidden layers has no pieces")
 
     def map_pays(self, points: int) -> bool:
         """Whether one affine map for so many points is cheaper than the points one by one (at most 2 rows each)."""
@@ -141,12 +148,8 @@ class _Batch:
     def fill(self, values: np.ndarray, rows: Int[np.ndarray, " points"]) -> Int[np.ndarray, " left"]:
         """Write the values of these rows; returns the rows that are left to do."""
         steps = quotients([self._points.steps[row] for row in rows.tolist()], fmpz(1), self._points.step_exponent)
-        anchor, direction = self._anchor[rows], self._direction[rows]
-
-        def exactly_positive(points: list[int], units: list[int]) -> list[bool]:
-            return self._positive(rows[points].tolist(), units)
-
-        masks, decided = active_units(self._first, self._network.between, anchor, direction, steps, exactly_positive)
+        blocks = [self._signs(part, steps[start : start + BLOCK]) for start, part in _blocks(rows)]
+        masks, decided = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         left = [rows[~decided]]
         for group, mask in _groups(masks[decided]):
             members = rows[decided][group]
@@ -155,6 +158,13 @@ class _Batch:
             else:
                 left.append(members)
         return np.sort(np.concatenate(left))
+
+    def _signs(self, rows: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def exactly_positive(points: list[int], units: list[int]) -> list[bool]:
+            return self._positive(rows[points].tolist(), units)
+
+        anchor, direction = self._anchor[rows], self._direction[rows]
+        return active_units(self._first, self._network.between, anchor, direction, steps, exactly_positive)
 
     def _positive(self, rows: list[int], units: list[int]) -> list[bool]:
         anchors, directions, shift = self._exact.anchors, self._exact.directions, self._exact.shift
@@ -165,15 +175,18 @@ class _Batch:
         ]
 
     def _evaluate(self, values: np.ndarray, members: np.ndarray, linear: fmpz_mat, offset: fmpz_mat) -> None:
-        anchors, which_anchor = np.unique(self._anchor[members], return_inverse=True)
-        directions, which_direction = np.unique(self._direction[members], return_inverse=True)
-        exact = self._exact
-        bases = _row_products(exact.anchors, anchors, linear, offset * exact.scale)
-        moves = _row_products(exact.directions, directions, linear * exact.shift, None)
-        denominator = exact.scale * self._network.denominators[-1]
-        for row, a, d in zip(members.tolist(), which_anchor.tolist(), which_direction.tolist(), strict=True):
-            step = self._points.steps[row]
+        anchor, direction, exact = self._anchor[members].tolist(), self._direction[members].tolist(), self._exact
+        bases = _row_products(exact.anchors, exact.anchor_rows, anchor, linear, offset * exact.scale)
+        moves = _row_products(exact.directions, exact.direction_rows, direction, linear * exact.shift, None)
+        denominator, steps = exact.scale * self._network.denominators[-1], self._points.steps
+        for row, a, d in zip(members.tolist(), anchor, direction, strict=True):
+            step = steps[row]
             values[row] = [fmpq(z + step * v, denominator) for z, v in zip(bases[a], moves[d], strict=True)]
+
+
+def _blocks(rows: Int[np.ndarray, " points"]) -> Iterator[tuple[int, Int[np.ndarray, " block"]]]:
+    for start in range(0, len(rows), BLOCK):
+        yield start, rows[start : start + BLOCK]
 
 
 def _groups(masks: Bool[np.ndarray, "points units"]) -> list[tuple[Int[np.ndarray, " members"], list[bool]]]:
@@ -187,26 +200,26 @@ def _groups(masks: Bool[np.ndarray, "points units"]) -> list[tuple[Int[np.ndarra
     return [(group, masks[index].tolist()) for group, index in zip(members, first, strict=True)]
 
 
-def _masked_rows(matrix: fmpz_mat, mask: Sequence[bool]) -> fmpz_mat:
-    zeros = [0] * matrix.ncols()
-    rows = [row if active else zeros for row, active in zip(matrix.tolist(), mask, strict=True)]
-    return fmpz_mat(matrix.nrows(), matrix.ncols(), [z for row in rows for z in row])
+def _masked_rows(rows: list[list[fmpz]], mask: Sequence[bool]) -> fmpz_mat:
+    columns = len(rows[0])
+    zeros = [0] * columns
+    entries = [z for row, active in zip(rows, mask, strict=True) for z in (row if active else zeros)]
+    return fmpz_mat(len(rows), columns, entries)
 
 
 def _row_products(
-    matrix: fmpz_mat, rows: Int[np.ndarray, " chosen"], linear: fmpz_mat, offset: fmpz_mat | None
-) -> list[list[fmpz]]:
-    """The chosen rows of matrix * linear + offset. Copying rows out costs more than a product too many."""
-    chosen = rows.tolist()
+    matrix: fmpz_mat, rows: Callable[[], list[list[fmpz]]], used: list[int], linear: fmpz_mat, offset: fmpz_mat | None
+) -> dict[int, list[fmpz]] | list[list[fmpz]]:
+    """Row r of matrix * linear + offset for every used r. Copying rows out costs more than a product too many."""
+    chosen = list(dict.fromkeys(used))
     whole = 2 * len(chosen) >= matrix.nrows()
     if not whole:
-        columns = range(matrix.ncols())
-        matrix = fmpz_mat(len(chosen), len(columns), [matrix[row, column] for row in chosen for column in columns])
+        listed = rows()
+        matrix = fmpz_mat(len(chosen), matrix.ncols(), [entry for row in chosen for entry in listed[row]])
     product = matrix * linear
     if offset is not None:
         product = product + _ones(product.nrows()) * offset
-    values = product.tolist()
-    return [values[row] for row in chosen] if whole else values
+    return product.tolist() if whole else dict(zip(chosen, product.tolist(), strict=True))
 
 
 def _ones(rows: int) -> fmpz_mat:

@@ -111,6 +111,42 @@ class PackedPointEvaluator(PointEvaluator):
         return evaluator
 
 
+class FlintOrPieces(PointEvaluator):
+    """FLINT for small work and for points without structure, pieces otherwise; nothing is compiled.
+
+    Attributes:
+        points: how many points went to each.
+    """
+
+    def __init__(self, flint: FlintEvaluator):
+        self.points: Counter[str] = Counter()
+        self._flint = flint
+        self._units = sum(weight.ncols() for weight, _, _ in flint.layers[:-1])
+        self._pieces: PieceEvaluator | None = None
+
+    def describe(self) -> str:
+        return _shares("flint or pieces", self.points) + self.tested()
+
+    def tested(self) -> str:
+        """What the self-test said, if there was need of one."""
+        return "" if self._pieces is None else f"; self-test of pieces passed, {POINTS} points equal flint"
+
+    def is_large(self, points: PointBatch) -> bool:
+        """Whether the batch is for pieces."""
+        return len(points) >= SMALL and len(points) * self._units >= SMALL_WORK and pays(points)
+
+    def __call__(self, points: PointBatch) -> np.ndarray:
+        if not self.is_large(points):
+            self.points["flint"] += len(points)
+            return self._flint(points)
+        self._pieces = self._pieces or checked_pieces(self._flint)
+        before = self._pieces.left
+        values = self._pieces(points)
+        left = self._pieces.left - before
+        self.points.update({"flint": left, "pieces": len(points) - left})
+        return values
+
+
 class AutoEvaluator(PointEvaluator):
     """FLINT, pieces, or residues on the device, batch by batch.
 
@@ -122,35 +158,26 @@ class AutoEvaluator(PointEvaluator):
 
     def __init__(self, network: ExactNetwork):
         self._network = network
-        self._units = sum(network.widths[1:-1])
         self._flint = FlintEvaluator(network)
-        self._pieces: PieceEvaluator | None = None
-        self._packed: PackedPointEvaluator | None = None
+        self._rented = FlintOrPieces(self._flint)
+        self._bought: PackedPointEvaluator | None = None
         self._spent: defaultdict[InputFormat, float] = defaultdict(float)
-        self._points: Counter[str] = Counter()
         self._can_buy = _dyadic(network) and (len(network.weights) > 2 or jax.default_backend() != "cpu")
 
     def describe(self) -> str:
-        tests = ("pieces", self._pieces), ("residues", self._packed)
-        passed = [name for name, used in tests if used is not None]
-        tested = f"; self-tests passed, {POINTS} points equal flint: {', '.join(passed)}" if passed else ""
-        return _shares("auto", self._points) + tested
+        bought = "" if self._bought is None else f"; {self._bought.describe()}"
+        return _shares("auto", self._rented.points) + self._rented.tested() + bought
 
     def __call__(self, points: PointBatch) -> np.ndarray:
-        if len(points) < SMALL or len(points) * self._units < SMALL_WORK or not pays(points):
-            self._points["flint"] += len(points)
-            return self._flint(points)
-        format = rounded_up(format_of(points)) if self._can_buy else SELF_TEST_FORMAT
-        if self._can_buy and self._spent[format] > PURCHASE_SECONDS:
-            self._packed = self._packed or PackedPointEvaluator(self._network, "residues", flint=self._flint)
-            self._points["residues"] += len(points)
-            return self._packed(points)
-        self._pieces = self._pieces or checked_pieces(self._flint)
-        begun, left = time.perf_counter(), self._pieces.left
-        values = self._pieces(points)
+        if not (self._can_buy and self._rented.is_large(points)):
+            return self._rented(points)
+        format = rounded_up(format_of(points))
+        if self._spent[format] > PURCHASE_SECONDS:
+            self._bought = self._bought or PackedPointEvaluator(self._network, "residues", flint=self._flint)
+            return self._bought(points)
+        begun = time.perf_counter()
+        values = self._rented(points)
         self._spent[format] += time.perf_counter() - begun
-        self._points["flint"] += self._pieces.left - left
-        self._points["pieces"] += len(points) - self._pieces.left + left
         return values
 
 
@@ -186,5 +213,5 @@ def _dyadic(network: ExactNetwork) -> bool:
 
 
 def _shares(name: str, points: Counter[str]) -> str:
-    parts = ", ".join(f"{method} {count:,} points" for method, count in points.most_common())
+    parts = ", ".join(f"{method} {count:,} points" for method, count in points.most_common() if count)
     return f"{name}: {parts or 'nothing asked'}"

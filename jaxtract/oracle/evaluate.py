@@ -112,16 +112,25 @@ class FirstLayer:
         self._anchor_rows: list[list[fmpz]] | None = None
         self._direction_rows = direction_rows
 
-    def image(self, points: PointBatch, *, relu: bool) -> fmpz_mat:
-        """Integers of all points after the first layer, (points, width)."""
+    def anchor_rows(self) -> list[list[fmpz]]:
+        """``anchors`` row by row, kept."""
         if self._anchor_rows is None:
             self._anchor_rows = self.anchors.tolist()
+        return self._anchor_rows
+
+    def direction_rows(self) -> list[list[fmpz]]:
+        """``directions`` row by row, kept."""
         if self._direction_rows is None:
             self._direction_rows = self.directions.tolist()
+        return self._direction_rows
+
+    def image(self, points: PointBatch, *, relu: bool) -> fmpz_mat:
+        """Integers of all points after the first layer, (points, width)."""
+        anchors, directions = self.anchor_rows(), self.direction_rows()
         entries: list[fmpz | int] = []
         for a, d, step in zip(points.anchor, points.direction, points.steps, strict=True):
             factor = step * self.shift
-            row = zip(self._anchor_rows[a], self._direction_rows[d], strict=True)
+            row = zip(anchors[a], directions[d], strict=True)
             if relu:
                 entries.extend([z if (z := x + factor * v) > 0 else 0 for x, v in row])
             else:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from flint import fmpq, fmpz_mat
 
+from jaxtract.evaluation.served import FlintOrPieces
 from jaxtract.measurement.ridge_form import RidgeForm
 from jaxtract.oracle.counting import CountingOracle
-from jaxtract.oracle.evaluate import FlintEvaluator
+from jaxtract.oracle.evaluate import FlintEvaluator, PointEvaluator
 from jaxtract.oracle.points import PointBatch, on_lines, scattered
 from jaxtract.search.random_lines import gaussian_points, random_line
 from precision.context import Context, Number, integer_rows, rational_array
@@ -91,7 +92,7 @@ def verify(
     result = Verified(inputs=inputs, lines=lines)
     scales = SCALES if context.exact else ROUNDED_SCALES
     _check_inputs(oracle, evaluator, result, rng, [scales[i % len(scales)] for i in range(inputs)])
-    _check_lines(oracle, evaluator, predicted, result, rng)
+    _check_lines(oracle, FlintOrPieces(evaluator), predicted, result, rng)
     result.counterexamples.sort(key=lambda point: max(abs(x) for x in point))
     return result
 
@@ -103,7 +104,7 @@ def agree_bits(context: Context) -> int:
 
 def _check_inputs(
     oracle: CountingOracle,
-    evaluator: FlintEvaluator,
+    evaluator: PointEvaluator,
     result: Verified,
     rng: np.random.Generator,
     scales: Sequence[int],
@@ -120,7 +121,7 @@ def _check_inputs(
 
 def _check_lines(
     oracle: CountingOracle,
-    evaluator: FlintEvaluator,
+    evaluator: PointEvaluator,
     predicted: PredictedKinks,
     result: Verified,
     rng: np.random.Generator,
@@ -186,7 +187,7 @@ def _places(context: Context, kinks: list[fmpq], rng: np.random.Generator) -> li
 
 
 def _disagreements(
-    oracle: CountingOracle, evaluator: FlintEvaluator, result: Verified, points: PointBatch
+    oracle: CountingOracle, evaluator: PointEvaluator, result: Verified, points: PointBatch
 ) -> list[int]:
     context = oracle.context
     answers = oracle.ask(points, "verify")
