@@ -23,7 +23,9 @@ def gradient_columns(
     if not len(pieces) or not len(axes):
         return np.empty((len(pieces), outputs, len(axes)), dtype=object)
     context = asker.context
-    places = [inside_piece(context, profile, i) for i in pieces]
+    # The line may be stretched (a border seen from near): a step keeps its length along the line.
+    unit = abs(line.direction[line.pivot])
+    places = [(position, step * unit) for position, step in (inside_piece(context, profile, i) for i in pieces)]
     bases = points_on_line(line.base, line.direction, [position for position, _ in places])
     answers = asker.ask(stars(bases, [step for _, step in places], axes), "measure")
     answers = answers.reshape(len(pieces), len(axes), outputs)

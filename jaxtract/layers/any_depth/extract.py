@@ -24,20 +24,30 @@ from jaxtract.layers.any_depth.complete_rows import (
     places_on_boundary,
     walks_from,
 )
+from jaxtract.layers.any_depth.disagreements import Recovered, first_borders
 from jaxtract.layers.any_depth.extreme_lines import extreme_line, extreme_points
 from jaxtract.layers.any_depth.first_layer import measure_line, straight
-from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, stacked, without_unread
+from jaxtract.layers.any_depth.found_layers import (
+    FoundLayer,
+    Row,
+    merge_rows,
+    rescaled_columns,
+    stacked,
+    without_unread,
+)
 from jaxtract.layers.any_depth.input_slice import SliceAsker
 from jaxtract.layers.any_depth.layer_rows import row_of, run_walks
 from jaxtract.layers.any_depth.layer_signs import Region, Span, determinable, signs_by_gradients, signs_by_rows, span_of
+from jaxtract.layers.any_depth.open_weights import OpenWeights, Weight, at_borders, behind_boundaries, solve_open
 from jaxtract.layers.any_depth.output_layer import Tail, fit_output, known_at
 from jaxtract.layers.any_depth.pool import Pool, Sighting
 from jaxtract.layers.any_depth.predicted import visible_places
+from jaxtract.measurement.affine_pieces import inside_piece
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.oracle import Oracle
-from jaxtract.oracle.points import scattered
+from jaxtract.oracle.points import on_lines, scattered
 from jaxtract.report.outcome import Extraction, Outcome
 from jaxtract.report.progress import NoProgressMeter, ProgressMeter
 from jaxtract.search.context_lines import LineSettings, search_lines, settings_for
@@ -55,7 +65,10 @@ MOST_DEPTH = 64
 AGREEING = 3
 """Inputs that must give one value for an open weight."""
 
-EXTREMES = 64
+BORDERS = 4
+"""Counterexamples that are followed to the border of what is missing, at a time."""
+
+EXTREMES = 256
 """Extreme points of every layer at which the finished network is asked."""
 
 FIRST_SIGN_WALKS = 2
@@ -195,26 +208,43 @@ class AnyDepth:
         return line, profile
 
     def _rounds(self) -> Outcome:
-        for _ in range(self.options.rounds):
+        left, stuck = self.options.rounds, None
+        while True:
             self._explain()
-            counterexamples: list[list[fmpq]] = []
-            if not self._unexplained():
-                self.output = self._fit_output()
-                if self.output is not None and self._complete_last():
-                    self.output = self._fit_output()
-                if self.output is not None:
-                    counterexamples = self._verify()
-                    if self.verified.agrees:
-                        return Outcome.COMPLETE
+            bad = np.empty((0, self.slice.rank))
+            if not self._unexplained() and self._read_output():
+                bad = self._verify()
+                if self.verified.agrees:
+                    return Outcome.COMPLETE
+                # What the last borders taught nothing about, new ones will not explain either.
+                state = self._state()
+                if state != stuck and self._learn_from(bad):
+                    stuck = state
+                    continue
+            left -= 1
+            if left < 0:
+                return Outcome.COUNTEREXAMPLES_LEFT
             self.patience -= 1
             self.done.clear()
-            self._add_lines(self._next_lines(counterexamples))
-        return Outcome.COUNTEREXAMPLES_LEFT
+            self._add_lines(self._next_lines(bad))
 
-    def _next_lines(self, counterexamples: Sequence[Sequence[fmpq]]) -> list[Line]:
+    def _state(self) -> list[tuple[int, int]]:
+        """Rows and open weights of every layer."""
+        return [(len(layer.rows), sum(len(row.missing) for row in layer.rows)) for layer in self.layers]
+
+    def _read_output(self) -> bool:
+        """The output layer over what is known, and the open weights that it lets us see; False when it does not fit."""
+        self.output = self._fit_output()
+        if self.output is not None and (self._complete_by_differences() or self._complete_last()):
+            self.output = self._fit_output()
+        return self.output is not None
+
+    def _next_lines(self, counterexamples: np.ndarray) -> list[Line]:
         rank = self.slice.rank
-        chosen = list(counterexamples[:2])
-        lines = [random_line(rank, self.rng, base) for base in chosen]
+        lines = [
+            random_line(rank, self.rng, [round_to_grid(to_rational(x), COUNTEREXAMPLE_BITS) for x in base])
+            for base in counterexamples[:2]
+        ]
         oriented = [layer for layer in self.layers if all(layer.signs)]
         while len(lines) < 2:
             if not oriented or self.rng.random() < RANDOM_LINES:
@@ -368,18 +398,18 @@ class AnyDepth:
         return [kinks[i] for i in sorted(self.rng.permutation(len(kinks))[:size].tolist())]
 
     def _insert(self, level: int, rows: Sequence[Row]) -> bool:
-        """Add rows to a layer; layers behind it are dropped, because they were read without these neurons."""
+        """Add rows to a layer, or weights to rows that it has; True when something was new."""
         if not rows:
             return False
         if level > len(self.layers):
             self.layers.append(FoundLayer([], []))
         layer = self.layers[level - 1]
-        before = len(layer.rows)
+        before, open_before = len(layer.rows), sum(len(row.missing) for row in layer.rows)
+        factors = [row.integer_factor() for row in layer.rows]
         merged = merge_rows([*layer.rows, *rows])
-        if len(merged) == before:
+        if len(merged) == before and sum(len(row.missing) for row in merged) == open_before:
             return False
-        self.layers = self.layers[:level]
-        self.layers[-1] = FoundLayer(merged, [*layer.signs, *([0] * (len(merged) - before))])
+        self._install(level, merged, factors)
         for later in range(level, len(self.versions)):
             self.versions[later] += 1
         self.done.clear()
@@ -389,6 +419,52 @@ class AnyDepth:
         if level > 1:
             self._complete(level)
         return True
+
+    def _install(self, level: int, rows: list[Row], factors: Sequence[fmpq]) -> None:
+        """New rows of a layer, the known ones first.
+
+        Layers behind it were read where the new neurons are off: they stay, and their weights on the new ones are open,
+        if the borders at which these were found tell their signs. Else they are read again.
+        """
+        layer, later = self.layers[level - 1], self.layers[level:]
+        added = len(rows) - len(layer.rows)
+        self.layers = self.layers[:level]
+        self.layers[-1] = FoundLayer(rows, [*layer.signs, *([0] * added)])
+        if not later:
+            return
+        self._signs_at_borders(level)
+        if not all(self.layers[-1].signs):
+            return
+        readers = [Row([*row.weights, *([None] * added)], row.bias, row.seen_at) for row in later[0].rows]
+        self.layers += [FoundLayer(readers, later[0].signs), *later[1:]]
+        self._carry_scales(level, factors)
+
+    def _carry_scales(self, level: int, factors: Sequence[fmpq]) -> None:
+        """Rows are known up to scale; later columns follow when the integer multiples of a layer's rows change.
+
+        ``factors``: to the integer multiples as they were, of the rows that were there before.
+        """
+        for depth in range(level, len(self.layers)):
+            rows = self.layers[depth - 1].rows
+            changes = [row.integer_factor() / old for row, old in zip(rows, factors, strict=False)]
+            changes += [fmpq(1)] * (len(rows) - len(changes))
+            readers = self.layers[depth]
+            factors = [row.integer_factor() for row in readers.rows]
+            readers.rows = rescaled_columns(readers.rows, changes)
+
+    def _signs_at_borders(self, level: int) -> None:
+        """A neuron that was found where f began to differ is on where it differs."""
+        layer = self.layers[level - 1]
+        known = self._known(level)
+        for index, line in enumerate(self.pool.lines):
+            if not line.border:
+                continue
+            heights, _ = self.pool.heights(known, [(index, line.kinks[0]), (index, fmpq(1))])
+            at_kink, behind = heights[-1].tolist()
+            for i, sign in enumerate(layer.signs):
+                if not sign and at_kink[i] == 0 and behind[i] != 0:
+                    layer.signs[i] = 1 if behind[i] > 0 else -1
+        self.layers[level - 1] = layer.oriented()
 
     # -- one layer --
 
@@ -524,8 +600,9 @@ class AnyDepth:
         """Open weights of a layer's rows: from the pool, then from new walks all over the boundaries."""
         layer = self.layers[level - 1]
         layers = self._known(level - 1)
-        if not all(self.layers[level - 2].signs):
+        if not all(self.layers[level - 2].signs) or not any(row.missing for row in layer.rows):
             return
+        factors = [row.integer_factor() for row in layer.rows]
         self._complete_from_pool(layers, layer)
         walks: list[tuple[Row, BoundaryWalk]] = []
         for row in layer.rows:
@@ -538,9 +615,12 @@ class AnyDepth:
             if not walk.inconsistent:
                 for i in row.missing:
                     row.weights[i] = walk.system.weights.get(i)
-        layer.rows = merge_rows(layer.rows)
-        layer.signs = [0] * len(layer.rows)
         self._complete_from_pool(layers, layer)
+        merged = merge_rows(layer.rows)
+        if len(merged) < len(layer.rows):
+            layer.rows, layer.signs = merged, [0] * len(merged)
+            self.layers = self.layers[:level]
+        self._carry_scales(level, factors)
 
     def _complete_from_pool(self, layers: KnownLayers, layer: FoundLayer) -> None:
         kinks = self._unexplained()
@@ -596,16 +676,29 @@ class AnyDepth:
         heights = self._known(len(self.layers) - 1).preactivations(own.mantissa, [scale] * len(points))[-1].tolist()
         return [weight_from(r, gamma, fmpq(z[neuron], scale)) for r, z in zip(residuals, heights, strict=True)]
 
-    def _verify(self) -> list[list[fmpq]]:
-        """Compare with the black box; counterexamples come back as points on the slice."""
-        self.progress.phase("verify")
+    def _recovered(self) -> tuple[FlintEvaluator, Recovered]:
+        """The recovered function, on all inputs and on the slice."""
         network = self._network()
-        assert network is not None, "verified only after the output layer was found"
+        assert network is not None, "asked for only after the output layer was found"
         evaluator = FlintEvaluator(network)
+        return evaluator, Recovered(lambda points: evaluator(self.slice.embed(points)), self.context)
+
+    def _verify(self) -> np.ndarray:
+        """Compare with the black box; counterexamples come back as points on the slice, (points, rank).
+
+        First at inputs that are extreme for some layer: a neuron that is hardly ever on is on there, if anywhere. They
+        come before the fresh random inputs, and are not counted among these.
+        """
+        self.progress.phase("verify")
+        evaluator, recovered = self._recovered()
         self.verified = Verified()
-        extreme = self._extreme_counterexamples(evaluator)
-        if extreme:
-            return extreme
+        if self.options.verify_inputs:
+            points = self._extremes()
+            batch = scattered(from_float64(points))
+            wrong = np.any(self.pool.asker.ask(batch, "verify") != recovered.ask(batch, "verify"), axis=1)
+            self.verified.disagreements += int(wrong.sum())
+            if wrong.any():
+                return points[wrong]
         self.verified = verify(
             self.oracle,
             evaluator,
@@ -615,30 +708,79 @@ class AnyDepth:
             rng=self.rng,
         )
         if self.verified.agrees:
-            return []
-        found = np.array(self.verified.counterexamples[:4], dtype=object)
-        return [[round_to_grid(x, COUNTEREXAMPLE_BITS) for x in point] for point in self.slice.equivalent(found)]
+            return np.empty((0, self.slice.rank))
+        moved = self.slice.equivalent(np.array(self.verified.counterexamples[:16], dtype=object))
+        return np.array([[to_float(x) for x in point] for point in moved])
 
-    def _extreme_counterexamples(self, evaluator: FlintEvaluator) -> list[list[fmpq]]:
-        """Points on the slice, extreme for some layer, where the recovered function is wrong; counted as ``verify``.
+    def _extremes(self) -> np.ndarray:
+        """Inputs on the slice at which random combinations of a layer's activations are extreme, (points, rank)."""
+        found = [extreme_points(self._known(depth), EXTREMES, self.rng) for depth in range(1, len(self.layers) + 1)]
+        return np.round(np.concatenate(found), 12)
 
-        A neuron that is hardly ever on is on there, if anywhere. They come before the fresh random inputs, and are not
-        counted among these.
-        """
-        if self.options.verify_inputs == 0:
-            return []
-        found = []
-        for depth in range(1, len(self.layers) + 1):
-            points = extreme_points(self._known(depth), EXTREMES, self.rng)
-            batch = self.slice.embed(scattered(from_float64(np.round(points, 12))))
-            answers, expected = self.oracle.ask(batch, "verify"), evaluator(batch)
-            wrong = [i for i in range(len(points)) if any(answers[i] != expected[i])]
-            self.verified.disagreements += len(wrong)
-            found.extend(
-                [round_to_grid(fmpq(*float(x).as_integer_ratio()), COUNTEREXAMPLE_BITS) for x in points[i]]
-                for i in wrong
-            )
-        return found
+    def _learn_from(self, bad: np.ndarray) -> bool:
+        """The borders before a few counterexamples, for the pool or for open weights; False when there are none."""
+        self.progress.phase("search")
+        _, recovered = self._recovered()
+        good = self._agreeing(recovered)
+        if not len(good) or not len(bad):
+            return False
+        chosen = bad[self.rng.permutation(len(bad))[:BORDERS]]
+        nearest = [int(np.argmin(np.linalg.norm(good - x, axis=1))) for x in chosen]
+        borders = first_borders(self.pool.asker, recovered, good[nearest], chosen, self.rng)
+        first = len(self.pool.lines)
+        self.pool.lines.extend(border.searched for border in borders)
+        if not borders:
+            return False
+        open_weights = self._open_weights()
+        if open_weights is not None:
+            self._fill(solve_open(at_borders(open_weights, self.pool, borders, first)))
+        return True
+
+    def _agreeing(self, recovered: Recovered) -> np.ndarray:
+        """Places on the lines of the pool where f is known and the recovered function right, (places, rank)."""
+        bases, directions, index, positions, values = [], [], [], [], []
+        for line in self.pool.lines:
+            if not line.dyadic or line.border:
+                continue
+            for i, piece in enumerate(line.profile.pieces):
+                position, _ = inside_piece(self.context, line.profile, i)
+                index.append(len(bases))
+                positions.append(position)
+                values.append(piece.on(self.context, position))
+            bases.append(line.line.base)
+            directions.append(line.line.direction)
+        if not index:
+            return np.empty((0, self.slice.rank))
+        rank = self.slice.rank
+        batch = on_lines(dyadic_matrix(bases, rank), dyadic_matrix(directions, rank), index, positions)
+        right = np.all(recovered.ask(batch, "search") == np.array(values, dtype=object), axis=1)
+        return batch.to_float64()[right]
+
+    def _open_weights(self) -> OpenWeights | None:
+        """For the open weights of the recovered network; None when there are none, or its last layer was rearranged."""
+        if self.output is None or not any(row.missing for layer in self.layers for row in layer.rows):
+            return None
+        found = OpenWeights(self.layers, self._known(len(self.layers)), self.output)
+        return found if found.complete else None
+
+    def _complete_by_differences(self) -> bool:
+        """Open weights of all layers from places where what they read has just switched on; True when one was found."""
+        open_weights = self._open_weights()
+        if open_weights is None:
+            return False
+        _, recovered = self._recovered()
+        return self._fill(solve_open(behind_boundaries(open_weights, self.pool.asker, recovered, self.rng)))
+
+    def _fill(self, weights: dict[Weight, fmpq]) -> bool:
+        """Set weights that were open, (layer from 0, neuron, neuron before); True when there was one."""
+        for depth in sorted({level for level, _, _ in weights}):
+            rows = self.layers[depth].rows
+            factors = [row.integer_factor() for row in rows]
+            for (level, q, i), value in weights.items():
+                if level == depth:
+                    rows[q].weights[i] = value
+            self._carry_scales(depth + 1, factors)
+        return bool(weights)
 
     def _network(self) -> ExactNetwork | None:
         """What is known, with the first layer on all inputs; None before the output layer is known."""
@@ -695,6 +837,14 @@ class AnyDepth:
             not_resolved=tuple(sentences),
             seed=self.options.seed,
         )
+
+
+def to_rational(value: float) -> fmpq:
+    return fmpq(*float(value).as_integer_ratio())
+
+
+def to_float(value: fmpq) -> float:
+    return int(value.p) / int(value.q)
 
 
 def _sign_between(row: Row, oriented: Sequence[fmpq]) -> int:

@@ -38,6 +38,14 @@ class Row:
         reduced = [int(x // divisor) for x in whole]
         return reduced[:-1], reduced[-1]
 
+    def integer_factor(self) -> fmpq:
+        """The positive factor from this row to its primitive integer multiple."""
+        weights, bias = self.integers()
+        for whole, value in zip([*weights, bias], [*self.weights, self.bias], strict=True):
+            if value is not None and value != 0:
+                return whole / value
+        return fmpq(1)
+
     def in_integers(self) -> Row:
         """The primitive multiple that the weights of the next layer refer to; open weights as zero."""
         weights, bias = self.integers()
@@ -80,6 +88,16 @@ class FoundLayer:
             for row, sign in zip(self.rows, self.signs, strict=True)
         ]
         return FoundLayer(rows, [abs(sign) for sign in self.signs])
+
+
+def rescaled_columns(rows: Sequence[Row], factors: Sequence[fmpq]) -> list[Row]:
+    """Rows over a layer whose own rows were multiplied by positive factors: the functions stay what they are."""
+    if all(factor == 1 for factor in factors):
+        return list(rows)
+    return [
+        Row([None if w is None else w / f for w, f in zip(row.weights, factors, strict=True)], row.bias, row.seen_at)
+        for row in rows
+    ]
 
 
 def stacked(inputs: int, layers: Sequence[FoundLayer]) -> KnownLayers:

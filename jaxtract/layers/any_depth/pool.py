@@ -25,13 +25,15 @@ class SearchedLine:
     """A line on the slice, its pieces and kinks, and the gradients of f in some of its regions.
 
     ``gradients[i]`` has shape (outputs, rank). ``dyadic`` is False for the image of a line of the full space, on
-    which nothing more can be asked.
+    which nothing more can be asked. A ``border`` is one kink seen from near, its line so stretched that nothing else
+    is on it; in its first region f is what was recovered at the time.
     """
 
     line: Line
     profile: LineProfile
     gradients: dict[int, np.ndarray]
     dyadic: bool = True
+    border: bool = False
     _images: list[tuple[fmpz_mat, list[int], list[fmpq], list[fmpq]]] = dataclasses.field(default_factory=list)
 
     @property

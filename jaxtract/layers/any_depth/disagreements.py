@@ -1,0 +1,185 @@
+"""Where a recovered function begins to be wrong: the border of what it still lacks.
+
+Between an input where it agrees with the black box and one where it does not there is a first kink of the
+difference. Halving the segment and intersecting the difference with zero finds it from some twenty queries, whatever
+the number of kinks in between, and on the near side of it everything is known: a neuron that is on for one input in a
+thousand costs no search of whole lines. (The
+intersection is that of the line search of Carlini, Jagielski, Mironov 2020, section 4.1, on a difference.)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator
+
+import numpy as np
+from flint import fmpq
+
+from jaxtract.layers.any_depth.extreme_lines import line_through
+from jaxtract.layers.any_depth.pool import SearchedLine
+from jaxtract.measurement.gradients import gradient_columns, pivot_column
+from jaxtract.oracle.counting import Purpose
+from jaxtract.oracle.points import PointBatch, on_lines
+from jaxtract.search.context_lines import Asker
+from jaxtract.search.lines import Line, LineProfile
+from precision.context import Context
+from precision.dyadic import dyadic_matrix, floor_to_grid, power_of_two
+from precision.kink import Piece
+
+HALVINGS = 6
+"""Times a segment is halved before intersections are tried, too."""
+
+MOST_ROUNDS = 80
+BESIDE_BITS = 140
+"""An intersection is believed when the difference is zero 2^-140 before it, and as predicted as far behind it."""
+
+CLOSE_BITS = 160
+"""The line that the pool is given shows the border from this near, so that nothing else is on it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Border:
+    """The first kink of f - recovered on a segment, seen from near.
+
+    Attributes:
+        searched: a line of two pieces around the kink; the gradient of the first, where both agree, is known.
+        difference: f - recovered at position 1 on it, (outputs,).
+    """
+
+    searched: SearchedLine
+    difference: np.ndarray
+
+
+class Recovered:
+    """The recovered function in the place of a black box; asking it costs nothing."""
+
+    def __init__(self, evaluator: Callable[[PointBatch], np.ndarray], context: Context):
+        self.context = context
+        self._evaluator = evaluator
+
+    def ask(self, points: PointBatch, purpose: Purpose) -> np.ndarray:
+        return self._evaluator(points)
+
+
+_Wishes = Generator[list[fmpq], np.ndarray, "tuple[fmpq, np.ndarray] | None"]
+"""Yields positions, receives differences (positions, outputs), returns (kink, slope of the difference behind it)."""
+
+
+def first_borders(
+    asker: Asker, recovered: Recovered, good: np.ndarray, bad: np.ndarray, rng: np.random.Generator
+) -> list[Border]:
+    """The border between good[i] and bad[i], for all pairs at once; queries count as ``search``.
+
+    Args:
+        asker: the black box.
+        recovered: what is known of it, with the same inputs.
+        good, bad: inputs (pairs, inputs), float64, where both agree and where they do not.
+        rng: for pairs that coincide.
+
+    Returns:
+        One border per pair for which there is one; a pair whose ends do not turn out as expected gives none.
+    """
+    if not len(good):
+        return []
+    lines = [_towards(low, high, rng) for low, high in zip(good, bad, strict=True)]
+    bases = dyadic_matrix([line.base for line in lines], good.shape[1])
+    directions = dyadic_matrix([line.direction for line in lines], good.shape[1])
+    searches = [
+        _first_kink(abs(floor_to_grid(_rational(high[line.pivot]) - line.base[line.pivot], 40)))
+        for high, line in zip(bad, lines, strict=True)
+    ]
+    found: list[tuple[int, fmpq, np.ndarray]] = []
+    waiting = [(i, search, next(search)) for i, search in enumerate(searches)]
+    while waiting:
+        index = [i for i, _, wanted in waiting for _ in wanted]
+        batch = on_lines(bases, directions, index, [t for _, _, wanted in waiting for t in wanted])
+        differences = asker.ask(batch, "search") - recovered.ask(batch, "search")
+        following, start = [], 0
+        for i, search, wanted in waiting:
+            part = differences[start : start + len(wanted)]
+            start += len(wanted)
+            try:
+                following.append((i, search, search.send(part)))
+            except StopIteration as stop:
+                if stop.value is not None:
+                    found.append((i, *stop.value))
+        waiting = following
+    return [_seen_from_near(recovered, lines[i], kink, slope) for i, kink, slope in found]
+
+
+def _towards(low: np.ndarray, high: np.ndarray, rng: np.random.Generator) -> Line:
+    """The line from ``low`` in the direction of ``high``."""
+    line = line_through(low, high, rng)
+    if high[line.pivot] < low[line.pivot]:
+        return Line(line.base, tuple(-v for v in line.direction), line.pivot)
+    return line
+
+
+def _rational(value: float) -> fmpq:
+    return fmpq(*float(value).as_integer_ratio())
+
+
+def _first_kink(end: fmpq) -> _Wishes:
+    """The search on one segment from 0, where there is no difference, to ``end``."""
+    low, high = fmpq(0), end
+    at_low, value = yield [low, high]
+    if end == 0 or any(at_low) or not any(value):
+        return None
+    for turn in range(MOST_ROUNDS):
+        middle = (low + high) / 2
+        if turn < HALVINGS:
+            (at_middle,) = yield [middle]
+        else:
+            beside = high - (high - low) * power_of_two(-20)
+            at_middle, near = yield [middle, beside]
+            slope = (value - near) / (high - beside)
+            kink = _zero_of(value, slope, high)
+            if kink is not None and low < kink < high:
+                places = [floor_to_grid(kink + side * power_of_two(-BESIDE_BITS), BESIDE_BITS + 20) for side in (-1, 1)]
+                before, behind = yield places
+                if not any(before) and all(behind == slope * (places[1] - kink)):
+                    return kink, slope
+                if any(before):
+                    high, value = places[0], before
+                elif any(behind):
+                    low, high, value = places[0], places[1], behind
+                else:
+                    low = places[1]
+        if low < middle < high:
+            low, high, value = (low, middle, at_middle) if any(at_middle) else (middle, high, value)
+    return None
+
+
+def _zero_of(value: np.ndarray, slope: np.ndarray, position: fmpq) -> fmpq | None:
+    """Where all outputs of value + slope (t - position) vanish together."""
+    o = max(range(len(slope)), key=lambda k: abs(slope[k]))
+    if slope[o] == 0:
+        return None
+    back = -value[o] / slope[o]
+    return position + back if all(v + s * back == 0 for v, s in zip(value, slope, strict=True)) else None
+
+
+def _seen_from_near(recovered: Recovered, line: Line, kink: fmpq, slope: np.ndarray) -> Border:
+    """The line moved to the kink and stretched, with what is known of the pieces on both sides."""
+    anchor, unit = floor_to_grid(kink, CLOSE_BITS + 40), power_of_two(-CLOSE_BITS)
+    base = tuple(p + anchor * v for p, v in zip(line.base, line.direction, strict=True))
+    near = Line(base, tuple(v * unit for v in line.direction), line.pivot)
+    at, extra = (kink - anchor) / unit, slope * unit
+    bases, directions = (dyadic_matrix([ends], len(base)) for ends in (near.base, near.direction))
+    values = recovered.ask(on_lines(bases, directions, [0] * 4, [fmpq(t) for t in (-2, -1, 1, 2)]), "search")
+    left = Piece(fmpq(-1), values[1], values[1] - values[0], fmpq(1), 0)
+    right = Piece(fmpq(1), values[2] + extra * (1 - at), values[3] - values[2] + extra, fmpq(1), 0)
+    profile = LineProfile((left, right), (at,), (), 0)
+    searched = SearchedLine(near, profile, {0: _gradient(recovered, near, profile)}, border=True)
+    return Border(searched, extra * (1 - at))
+
+
+def _gradient(recovered: Recovered, line: Line, profile: LineProfile) -> np.ndarray:
+    """The gradient (outputs, inputs) of the left piece, where the recovered function is right."""
+    axes = [k for k in range(len(line.base)) if k != line.pivot]
+    (columns,) = gradient_columns(recovered, line, profile, [0], axes)
+    slope = profile.pieces[0].slope
+    whole = np.empty((len(slope), len(line.base)), dtype=object)
+    whole[:, axes] = columns
+    whole[:, line.pivot] = pivot_column(line, slope, columns, axes)
+    return whole

@@ -1,0 +1,209 @@
+"""Open weights from what they do to f: the difference between f and the recovered function is linear in them.
+
+Just behind the boundary of a known neuron i, where it has switched on and nothing else has changed, f differs from
+the recovered function by the sum over the open weights w_qi of w_qi times a_i times what a unit of neuron q does to
+f. One query there is one equation for every output; boundaries of q need not be seen anywhere near.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from flint import fmpq, fmpz_mat
+
+from jaxtract.geometry.boundary_points import boundary_points
+from jaxtract.geometry.grid import ONE, GridVector, floats_to_grid, grid_matrix
+from jaxtract.geometry.known_layers import KnownLayers, Pattern
+from jaxtract.layers.any_depth.boundary_walk import RationalForm
+from jaxtract.layers.any_depth.disagreements import Border, Recovered
+from jaxtract.layers.any_depth.found_layers import FoundLayer
+from jaxtract.layers.any_depth.output_layer import Tail
+from jaxtract.layers.any_depth.pool import Pool
+from jaxtract.layers.any_depth.row_system import InconsistentRow, determined, independent
+from jaxtract.oracle.points import scattered
+from jaxtract.search.context_lines import Asker
+from precision.context import object_matrix
+
+Weight = tuple[int, int, int]
+"""(layer, neuron, neuron of the layer before), layers counted from 0."""
+
+Equation = tuple[dict[Weight, np.ndarray], np.ndarray]
+"""Coefficients (outputs,) by weight, and the difference (outputs,) that they add up to."""
+
+BEHIND_BITS = 120
+"""Places lie this near behind the boundary of the neuron that is read."""
+
+SPARE = 3
+"""Equations beyond the unknowns."""
+
+
+class OpenWeights:
+    """The recovered network as far as its open weights need it.
+
+    Args:
+        layers: found rows; a weight is in the scale of its row.
+        known: the same as integers.
+        tail: the output layer.
+
+    Attributes:
+        complete: whether the tail has every row of the last layer; nothing can be said otherwise.
+    """
+
+    def __init__(self, layers: Sequence[FoundLayer], known: KnownLayers, tail: Tail):
+        self.layers = layers
+        self.known = known
+        oriented, outgoing = object_matrix(tail.network.weights[0]), object_matrix(tail.network.weights[1])
+        whole = [[fmpq(x) for x in row] for row in known.weights[-1].tolist()]
+        width = len(whole)
+        # Rows of the tail are those of the last layer times +-1 or another factor; more rows are an affine rest.
+        factors = [_ratio(own, row) for own, row in zip(oriented[:width], whole, strict=False)]
+        self.factors = [factor for factor in factors if factor is not None]
+        self.complete = len(self.factors) == width
+        self.outgoing = outgoing[:, :width]
+
+    def readers(self, level: int, neuron: int) -> list[int]:
+        """Neurons of the next layer whose weight on this one is open."""
+        if level + 1 >= len(self.layers):
+            return []
+        return [q for q, row in enumerate(self.layers[level + 1].rows) if row.weights[neuron] is None]
+
+    def equation(self, pattern: Pattern, level: int, neuron: int, activation: fmpq) -> dict[Weight, np.ndarray]:
+        """What the open weights that read a neuron do to f in a region where its activation is as given."""
+        found = {}
+        for q in self.readers(level, neuron):
+            effect = self._effect(pattern, level + 1, q)
+            if any(effect):
+                row = self.layers[level + 1].rows[q]
+                found[level + 1, q, neuron] = effect * (row.integer_factor() * activation)
+        return found
+
+    def _effect(self, pattern: Pattern, level: int, neuron: int) -> np.ndarray:
+        """Change of f (outputs,) per unit of a neuron's pre-activation."""
+        last = self.known.depth - 1
+        on = [side == (factor > 0) for side, factor in zip(pattern[-1], self.factors, strict=True)]
+        if level == last:
+            reach = [fmpq(int(k == neuron)) for k in range(len(on))]
+        elif pattern[level][neuron]:
+            reach = [fmpq(x) for x in self.known.derivative(level, neuron, last, pattern)]
+        else:
+            return self.outgoing[:, 0] * 0
+        scaled = [x * f if active else fmpq(0) for x, f, active in zip(reach, self.factors, on, strict=True)]
+        return self.outgoing @ np.array(scaled, dtype=object)
+
+
+def at_borders(open_weights: OpenWeights, pool: Pool, borders: Sequence[Border], first: int) -> list[Equation]:
+    """Equations from borders of disagreement on boundaries of known neurons; lines ``first``... of the pool."""
+    equations: list[Equation] = []
+    for index, border in enumerate(borders, start=first):
+        places = [(index, border.searched.kinks[0]), (index, fmpq(1))]
+        heights, scales = pool.heights(open_weights.known, places)
+        pattern = pool.patterns(open_weights.known, places[1:])[0]
+        for level, z in enumerate(heights):
+            at_kink, behind = z.tolist()
+            for i, (x, y) in enumerate(zip(at_kink, behind, strict=True)):
+                if x == 0 and y > 0:
+                    coefficients = open_weights.equation(pattern, level, i, fmpq(y, scales[1]))
+                    equations.append((coefficients, border.difference))
+    return equations
+
+
+def behind_boundaries(
+    open_weights: OpenWeights, asker: Asker, recovered: Recovered, rng: np.random.Generator
+) -> list[Equation]:
+    """Equations from places just behind the boundaries of all neurons that an open weight reads, asked together.
+
+    One query a place, counted as ``measure``; only places that add an equation, and a few to check.
+    """
+    points: list[GridVector] = []
+    coefficients: list[dict[Weight, np.ndarray]] = []
+    for level, layer in enumerate(open_weights.layers[:-1]):
+        for neuron in range(len(layer.rows)):
+            if open_weights.readers(level, neuron):
+                for point, equation in _chosen(_behind(open_weights, level, neuron, rng)):
+                    points.append(point)
+                    coefficients.append(equation)
+    if not points:
+        return []
+    batch = scattered(grid_matrix(points, open_weights.known.inputs))
+    differences = asker.ask(batch, "measure") - recovered.ask(batch, "measure")
+    return list(zip(coefficients, differences, strict=True))
+
+
+def _behind(
+    open_weights: OpenWeights, level: int, neuron: int, rng: np.random.Generator
+) -> list[tuple[GridVector, dict[Weight, np.ndarray]]]:
+    """Places just behind a neuron's boundary where an open weight that reads it acts on f, with what it does there."""
+    known = open_weights.known
+    seen_at = open_weights.layers[level].rows[neuron].seen_at
+    places = boundary_points(lambda x: known.values64(x)[level][:, neuron], known.inputs, seen_at, rng)
+    found = []
+    for place in places[rng.permutation(len(places))[: 8 * len(open_weights.readers(level, neuron)) + 16]]:
+        grid = floats_to_grid(place, 52)
+        pattern = known.pattern(_row(grid), [ONE])[0]
+        exact = known.form(level, neuron, pattern)
+        form = RationalForm([fmpq(n) for n in exact.normal], fmpq(exact.offset))
+        if all(n == 0 for n in form.normal):
+            continue
+        step = [x >> BEHIND_BITS for x in floats_to_grid(form.normal64())]
+        point = [x + s for x, s in zip(form.put_onto(grid), step, strict=True)]
+        heights = known.preactivations(_row(point), [ONE])
+        height = heights[level].tolist()[0][neuron]
+        if height > 0:
+            pattern = [np.array([x > 0 for x in z.entries()], dtype=bool) for z in heights]
+            equation = open_weights.equation(pattern, level, neuron, fmpq(height, ONE))
+            if equation:
+                found.append((point, equation))
+    return found
+
+
+def _chosen(
+    places: Sequence[tuple[GridVector, dict[Weight, np.ndarray]]],
+) -> list[tuple[GridVector, dict[Weight, np.ndarray]]]:
+    """As many places as there are independent equations for the weights, and a few to check."""
+    unknown = sorted({w for _, equation in places for w in equation})
+    if not unknown:
+        return []
+    outputs = len(next(iter(places[0][1].values())))
+    rows = [
+        [equation[w][o] if w in equation else fmpq(0) for w in unknown]
+        for _, equation in places
+        for o in range(outputs)
+    ]
+    needed = sorted({k // outputs for k in independent(rows)})
+    spare = [k for k in range(len(places)) if k not in set(needed)][:SPARE]
+    return [places[k] for k in [*needed, *spare]]
+
+
+def solve_open(equations: Sequence[Equation]) -> dict[Weight, fmpq]:
+    """Weights that more equations than unknowns agree on; each equation holds for every output."""
+    found: dict[Weight, fmpq] = {}
+    for source in sorted({(w[0], w[2]) for coefficients, _ in equations for w in coefficients}):
+        chosen = [e for e in equations if any((w[0], w[2]) == source for w in e[0])]
+        unknown = sorted({w for coefficients, _ in chosen for w in coefficients})
+        rows = [
+            [*(coefficients[w][o] if w in coefficients else fmpq(0) for w in unknown), difference[o]]
+            for coefficients, difference in chosen
+            for o in range(len(difference))
+        ]
+        if len(rows) <= len(unknown):
+            continue
+        try:
+            solved = determined(rows, len(unknown))
+        except InconsistentRow:
+            continue
+        found.update({unknown[k]: value for k, value in solved.items()})
+    return found
+
+
+def _ratio(own: Sequence[fmpq], row: Sequence[fmpq]) -> fmpq | None:
+    """The factor with own = factor * row; None when there is none."""
+    pivot = max(range(len(row)), key=lambda k: abs(row[k]))
+    if row[pivot] == 0:
+        return None
+    factor = own[pivot] / row[pivot]
+    return factor if factor != 0 and all(a == factor * b for a, b in zip(own, row, strict=True)) else None
+
+
+def _row(point: GridVector) -> fmpz_mat:
+    return fmpz_mat(1, len(point), point)
