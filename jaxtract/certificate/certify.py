@@ -16,7 +16,7 @@ from jaxtract.certificate.cases import Decision, Node, decide_zero
 from jaxtract.certificate.domain import Domain
 from jaxtract.certificate.equivalence import equivalence
 from jaxtract.certificate.lower import STARTS, STEPS, lower_bound
-from jaxtract.certificate.matching import match
+from jaxtract.certificate.matching import match, shared_units
 from jaxtract.certificate.pairing import pair
 from jaxtract.certificate.units import UnitTable, differences, over_units
 from jaxtract.certificate.witness import (
@@ -71,7 +71,7 @@ class Certificate:
         max_relative_error: over the weights and biases of matched neurons and of the outputs, in canonical
             form, relative to the largest entry of the reference's (row, bias). Computed over the
             rationals and rounded once: 0.0 says that what was matched is exactly equal. None when there
-            are no layers to pair (different depths), or when the functions are identical though the
+            are no layers to pair (different depths, skips), or when the functions are identical though the
             neurons are not.
         matched: pairs of hidden neurons, in canonical form, that are the same up to a positive scale and
             the error above.
@@ -104,7 +104,8 @@ def certify(
 
     Identity is proved by equal canonical forms (the symmetries of Rolnick and Koerding 2020), else by equal
     expressions over common ReLU units, whatever the two architectures (``certificate.units``), else by
-    cases with exact linear programming (``certificate.cases``). A difference is shown by an input. With at most
+    cases with exact linear programming (``certificate.cases``). Networks with skips are compared as networks whose
+    neurons carry what the skips read: over common units nothing is left of how. A difference is shown by an input. With at most
     one hidden layer one of the two is always found; with more the cases may exceed the effort allowed.
 
     Args:
@@ -127,11 +128,13 @@ def certify(
 
 class _Comparison:
     def __init__(self, recovered: ExactNetwork, reference: ExactNetwork, options: CertifyOptions, progress: Progress):
-        self.recovered, self.reference, self.options, self.progress = recovered, reference, options, progress
-        self.forms = canonical_form(recovered), canonical_form(reference)
+        self.given = recovered, reference
+        self.recovered, self.reference = recovered.plain(), reference.plain()
+        self.options, self.progress = options, progress
+        self.forms = canonical_form(self.recovered), canonical_form(self.reference)
 
     def run(self, domain: Domain | None) -> Certificate:
-        one, two = self.forms
+        one, two = map(canonical_form, self.given)
         if one == two:
             neurons = sum(one.widths[1:-1])
             return Certificate("identical", 0.0, neurons, 0, None, "equal canonical forms", {"zero": True})
@@ -153,7 +156,7 @@ class _Comparison:
         two = over_units(self.reference, table)
         targets = differences(over_units(self.recovered, table), two)
         if not any(targets):
-            return {"zero": True}, None, "equal expressions over common ReLU units; the neurons differ"
+            return {"zero": True}, None, f"equal expressions over common ReLU units{self._why()}"
         shown = "exact evaluation at the witness"
         witness = random_witness(*self.forms, seed=self.options.seed) or self._one_layer_witness()
         if witness is not None:
@@ -170,6 +173,13 @@ class _Comparison:
         if found.proof is not None:
             return found.proof, None, f"equal in every case, by {found.cases} exact linear programs; the neurons differ"
         return None, None, _undecided(found)
+
+    def _why(self) -> str:
+        """What is left to explain when the canonical forms differ."""
+        matching = shared_units(*self.given) if any(network.skips for network in self.given) else None
+        if matching is not None and not matching.unmatched:
+            return ": every neuron oriented by s(-v) = s(v) - v, the affine rest in the skips"
+        return "; the neurons differ"
 
     def _one_layer_witness(self) -> Witness | None:
         one, two = self.forms
@@ -215,11 +225,15 @@ class _Comparison:
         bounds: Bounds | None = None,
     ) -> Certificate:
         one, two = self.forms
-        matching = match(one, two) if len(one.weights) == len(two.weights) else None
+        if any(network.skips for network in self.given):
+            matching = shared_units(*self.given)
+            one, two = self.given
+        else:
+            matching = match(one, two) if len(one.weights) == len(two.weights) else None
         error, matched, unmatched = None, 0, sum(one.widths[1:-1]) + sum(two.widths[1:-1])
         if matching is not None:
             matched, unmatched = matching.matched, matching.unmatched
-            error = None if verdict == "identical" else _rounded(matching.error)
+            error = None if verdict == "identical" or matching.error is None else _rounded(matching.error)
         return Certificate(verdict, error, matched, unmatched, witness, method, proof, bounds)
 
 

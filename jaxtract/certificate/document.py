@@ -20,7 +20,7 @@ FORMAT = "jaxtract-certificate/1"
 def certificate_document(
     certificate: Certificate, recovered: ExactNetwork, reference: ExactNetwork, versions: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What the file holds, for the two networks that ``certify`` was given.
+    """What the file holds, for the two networks that ``certify`` was given; skips are carried (``plain``).
 
     ``identical``: the unit and exact scale of every neuron, and the cases. ``different``: the witness. ``close``: units
     and scales, the domain, the parts with their slopes and bounds, and the input that attains the lower bound.
@@ -33,6 +33,7 @@ def certificate_document(
             "the verdict is undecided, so there is nothing to certify; allow more cases, or give a domain "
             "on which the difference can be bounded"
         )
+    recovered, reference = recovered.plain(), reference.plain()
     document: dict[str, Any] = {
         "format": FORMAT,
         "verdict": certificate.verdict,

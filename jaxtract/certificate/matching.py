@@ -10,6 +10,7 @@ from flint import fmpq
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+from jaxtract.certificate.units import UnitTable, over_units
 from jaxtract.network.canonical import primitive_row
 from jaxtract.network.exact_network import ExactNetwork
 from precision.dyadic import floor_log2, round_to_grid
@@ -34,12 +35,12 @@ class Matching:
         unmatched: hidden neurons of either network without a partner.
         error: largest relative error over matched neurons and outputs: entries of a (row, bias) against
             the largest of them in the reference. Zero if and only if all of these are exactly equal.
-            Inputs from neurons without a partner are left out.
+            Inputs from neurons without a partner are left out. None where errors were not compared.
     """
 
     matched: int
     unmatched: int
-    error: fmpq
+    error: fmpq | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,24 @@ def match(recovered: ExactNetwork, reference: ExactNetwork) -> Matching:
     error = max([error, *(_output_error(one, two) for one, two in rows)])
     neurons = sum(recovered.widths[1:-1]) + sum(reference.widths[1:-1])
     return Matching(matched, neurons - 2 * matched, error)
+
+
+def shared_units(recovered: ExactNetwork, reference: ExactNetwork) -> Matching:
+    """Hidden neurons that are one and the same ReLU unit, whatever their sign, in two networks with skips.
+
+    In the class of networks with all skips a neuron can be turned round, s(-v) = s(v) - v, and its expression over the
+    inputs and earlier units is unique up to scale and sign: equal or not, with no error between.
+    """
+    table = UnitTable(reference.inputs)
+    units, neurons = [], 0
+    for network in (reference, recovered):
+        parts = over_units(network.plain(), table).parts
+        # Behind a layer's own neurons stand those that carry.
+        own = [part for layer, width in zip(parts, network.widths[1:], strict=False) for part in layer[:width]]
+        units.append({part[0] for part in own if not isinstance(part, str)})
+        neurons += len(own)
+    shared = len(units[0] & units[1])
+    return Matching(shared, neurons - 2 * shared, None)
 
 
 def _aligned(

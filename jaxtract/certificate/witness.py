@@ -94,6 +94,7 @@ def separating_points(one: NormalForm, two: NormalForm, *, seed: int) -> list[li
 
 def values(network: ExactNetwork, points: Sequence[Sequence[fmpq]]) -> list[list[fmpq]]:
     """f at every point, exactly: one list of m outputs per point."""
+    network = network.plain()
     state = fmpq_mat(len(points), network.inputs, [x for point in points for x in point]).transpose()
     ones = fmpq_mat(1, len(points), [1] * len(points))
     zero = fmpq(0)

@@ -54,7 +54,8 @@ def server_for(options: argparse.Namespace) -> OracleServer:
     network = network_at(options.network)
     oracle = Float64NetworkOracle(nearest_float64(network)) if options.float64 else ExactNetworkOracle(network)
     # Says whether it is the same function, and nothing else about it.
-    text = f"{oracle.number_system} {network.weights} {network.biases}"
+    plain = network.plain()
+    text = f"{oracle.number_system} {plain.weights} {plain.biases}"
     fingerprint = f"sha256 {hashlib.sha256(text.encode()).hexdigest()}"
     return OracleServer(oracle, host=options.host, port=options.port, fingerprint=fingerprint)
 

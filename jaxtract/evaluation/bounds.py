@@ -74,6 +74,7 @@ def integer_network(network: ExactNetwork, format: InputFormat) -> IntegerNetwor
     Raises:
         ValueError: a weight or bias is not dyadic, or a layer has no units or no inputs.
     """
+    network = network.plain()
     weights, biases, exponents, bounds = [], [], [], []
     exponent = format.exponent
     reach = fmpz_mat(1, network.inputs, [fmpz(1) << (format.bits - 1)] * network.inputs)

@@ -52,6 +52,7 @@ def point_evaluator(network: ExactNetwork, name: EvaluatorName = "auto") -> Poin
             a parameter is not dyadic or a bound does not hold.
         RuntimeError: a self-test failed on this machine.
     """
+    network = network.plain()
     match name:
         case "auto":
             return AutoEvaluator(network)

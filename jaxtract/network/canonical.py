@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from flint import fmpq, fmpq_mat, fmpz
+from flint import fmpq, fmpq_mat
 
+from jaxtract.network.blocks import Blocks
 from jaxtract.network.exact_network import ExactNetwork
 from precision.dyadic import floor_log2, power_of_two
 
@@ -25,24 +26,19 @@ def canonical_form(network: ExactNetwork) -> ExactNetwork:
     Layer by layer, first to last: a neuron's (row, bias) is scaled by a positive rational to a primitive
     integer vector and its outgoing column divided by that scale; neurons that then coincide become one
     with the sum of their columns; a neuron without weights is a constant and goes into the next bias;
-    neurons are sorted by (row, bias). Last to first: neurons with a zero outgoing column are dropped.
+    neurons are sorted by (row, bias). Last to first: neurons with a zero outgoing column are dropped. With skips,
+    a row goes on over the sources of the layer's skips, and a column over all targets.
 
     Equal canonical forms prove equal functions. The converse does not hold: it sees permutation and
     positive scale and nothing else (``jaxtract.network.normal_form`` decides one hidden layer).
     """
-    weights, biases = list(network.weights), list(network.biases)
-    for layer in range(len(weights) - 1):
-        weights[layer : layer + 2], biases[layer : layer + 2] = _canonical_layer(
-            weights[layer], biases[layer], weights[layer + 1], biases[layer + 1]
-        )
-    for layer in reversed(range(len(weights) - 1)):
-        # Rows of the next layer are final here: dropping one can only empty columns further down.
-        columns = weights[layer + 1].transpose().tolist()
-        kept = [h for h, column in enumerate(columns) if any(x != 0 for x in column)]
-        weights[layer] = _take_rows(weights[layer], kept)
-        biases[layer] = _take_rows(biases[layer], kept)
-        weights[layer + 1] = _from_columns([columns[h] for h in kept], weights[layer + 1].nrows())
-    return ExactNetwork(tuple(weights), tuple(biases))
+    blocks = Blocks(network)
+    for layer in range(1, blocks.last):
+        _make_canonical(blocks, layer)
+    for layer in reversed(range(1, blocks.last)):
+        # Rows of later layers are final here: dropping one can only empty columns further down.
+        blocks.keep(layer, [h for h in range(blocks.widths[layer]) if any(x != 0 for x in blocks.column(layer, h))])
+    return blocks.network()
 
 
 def primitive_row(row: Sequence[fmpq]) -> tuple[tuple[int, ...], fmpq]:
@@ -69,60 +65,37 @@ def float64_scaled(network: ExactNetwork) -> ExactNetwork:
     [1, 2) all the same. Nothing is rounded: where no such u is found (in 4 of 1,500 He networks of widths
     2-4-4-1, none of 10-20-1), some weights of the result need more than 53 bits.
     """
-    weights = [weight.tolist() for weight in network.weights]
-    biases = [bias.entries() for bias in network.biases]
-    hidden = range(len(weights) - 1)
+    blocks = Blocks(network)
+    hidden = range(1, blocks.last)
     # Last layer first: the entries of a column hold the divisors of the rows that they stand in, too, and
     # those must be back in place before the column's own divisor can be told.
     for layer in reversed(hidden):
-        for h, column in enumerate(zip(*weights[layer + 1], strict=True)):
-            _rescale(weights, biases, layer, h, fmpq(_odd_factor(column)))
+        for h in range(blocks.widths[layer]):
+            blocks.rescale(layer, h, fmpq(_odd_factor(blocks.column(layer, h))))
     for layer in hidden:
-        for h, row in enumerate(weights[layer]):
-            largest = max((abs(x) for x in row), default=fmpq(0))
+        for h in range(blocks.widths[layer]):
+            largest = max((abs(x) for x in blocks.row(layer, h)), default=fmpq(0))
             if largest != 0:
-                _rescale(weights, biases, layer, h, power_of_two(-floor_log2(largest)))
-    return ExactNetwork(
-        tuple(_matrix(rows, old.ncols()) for rows, old in zip(weights, network.weights, strict=True)),
-        tuple(fmpq_mat(len(bias), 1, bias) for bias in biases),
-    )
+                blocks.rescale(layer, h, power_of_two(-floor_log2(largest)))
+    return blocks.network()
 
 
-def _rescale(weights: list[list[list[fmpq]]], biases: list[list[fmpq]], layer: int, h: int, scale: fmpq) -> None:
-    """Moves a positive scale into the row of neuron h and out of its column, in place."""
-    if scale == 1:
-        return
-    weights[layer][h] = [x * scale for x in weights[layer][h]]
-    biases[layer][h] *= scale
-    for row in weights[layer + 1]:
-        row[h] /= scale
-
-
-def _canonical_layer(
-    weight: fmpq_mat, bias: fmpq_mat, next_weight: fmpq_mat, next_bias: fmpq_mat
-) -> tuple[list[fmpq_mat], list[fmpq_mat]]:
-    columns = next_weight.transpose().tolist()
-    neurons: dict[tuple[int, ...], list[fmpq]] = {}
-    constant = next_bias.entries()
-    for row, offset, column in zip(weight.tolist(), bias.entries(), columns, strict=True):
+def _make_canonical(blocks: Blocks, layer: int) -> None:
+    """Scales, merges and sorts one hidden layer; its constant neurons and those that nothing reads are dropped."""
+    neurons: dict[tuple[int, ...], int] = {}
+    for h in range(blocks.widths[layer]):
+        row, offset = blocks.row(layer, h), blocks.biases[layer][h]
         if all(x == 0 for x in row):
             if offset > 0:
-                constant = [c + offset * x for c, x in zip(constant, column, strict=True)]
+                blocks.make_constant(layer, h, offset)
             continue
         vector, scale = primitive_row([*row, offset])
-        scaled = [x * scale for x in column]
-        if vector in neurons:
-            scaled = [x + y for x, y in zip(neurons[vector], scaled, strict=True)]
-        neurons[vector] = scaled
+        blocks.rescale(layer, h, 1 / scale)
+        if neurons.setdefault(vector, h) != h:
+            blocks.add_columns(layer, h, neurons[vector])
     # A zero column would not disturb the order of the others, but a smaller layer is cheaper from here on.
-    order = sorted(v for v, column in neurons.items() if any(x != 0 for x in column))
-    return (
-        [
-            _matrix([v[:-1] for v in order], weight.ncols()),
-            _from_columns([neurons[v] for v in order], next_weight.nrows()),
-        ],
-        [fmpq_mat(len(order), 1, [v[-1] for v in order]), fmpq_mat(len(constant), 1, constant)],
-    )
+    read = [vector for vector, h in neurons.items() if any(x != 0 for x in blocks.column(layer, h))]
+    blocks.keep(layer, [neurons[vector] for vector in sorted(read)])
 
 
 def _odd_factor(column: Sequence[fmpq]) -> int:
@@ -142,18 +115,3 @@ def _mantissa_bits(value: fmpq) -> float:
     if denominator & (denominator - 1):
         return math.inf
     return (numerator // (numerator & -numerator)).bit_length() if numerator else 0
-
-
-def _take_rows(matrix: fmpq_mat, kept: Sequence[int]) -> fmpq_mat:
-    if len(kept) == matrix.nrows():
-        return matrix
-    rows = matrix.tolist()
-    return _matrix([rows[h] for h in kept], matrix.ncols())
-
-
-def _from_columns(columns: Sequence[Sequence[fmpq]], rows: int) -> fmpq_mat:
-    return _matrix(columns, rows).transpose()
-
-
-def _matrix(rows: Sequence[Sequence[fmpq | fmpz | int]], columns: int) -> fmpq_mat:
-    return fmpq_mat(len(rows), columns, [x for row in rows for x in row])

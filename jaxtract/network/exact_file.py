@@ -7,12 +7,12 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from flint import fmpq, fmpq_mat, fmpz
 
-from jaxtract.network.exact_network import ExactNetwork
+from jaxtract.network.exact_network import ExactNetwork, Skip
 
 FORMAT = "jaxtract-exact-network"
 VERSION = 1
@@ -41,7 +41,7 @@ def write_exact(network: ExactNetwork, path: str | os.PathLike[str], *, prec: in
     text = str if prec is None else functools.partial(decimal_string, digits=digits_for(prec))
     layers = [
         {
-            "weights": [[text(x) for x in row] for row in weight.tolist()],
+            "weights": _written(weight, text),
             "bias": [text(x) for x in bias.entries()],
         }
         for weight, bias in zip(network.weights, network.biases, strict=True)
@@ -50,6 +50,11 @@ def write_exact(network: ExactNetwork, path: str | os.PathLike[str], *, prec: in
     if prec is not None:
         document["prec"] = prec
     document["layers"] = layers
+    if network.skips:
+        document["skips"] = [
+            {"source": skip.source, "target": skip.target, "weights": _written(skip.matrix, text)}
+            for skip in network.skips
+        ]
     Path(path).write_text(json.dumps(document, indent=None, separators=(",", ":")) + "\n", encoding="ascii")
 
 
@@ -84,7 +89,36 @@ def read_exact(path: str | os.PathLike[str]) -> ExactNetwork:
         bias = [number(x, f"{where}: bias") for x in _list(layer.get("bias"), fan_out, f"{where}: bias")]
         weights.append(fmpq_mat(fan_out, fan_in, entries))
         biases.append(fmpq_mat(fan_out, 1, bias))
-    return ExactNetwork(tuple(weights), tuple(biases))
+    return ExactNetwork(tuple(weights), tuple(biases), tuple(_skips(document, widths, number, path)))
+
+
+def _written(matrix: fmpq_mat, text: Callable[[fmpq], str]) -> list[list[str]]:
+    return [[text(x) for x in row] for row in matrix.tolist()]
+
+
+def _skips(
+    document: dict[str, object], widths: Sequence[int], number: Callable[[object, str], fmpq], path: object
+) -> Iterator[Skip]:
+    """The skips of a document; where they do not fit the network, the network says so."""
+    skips = document.get("skips", [])
+    if not isinstance(skips, list):
+        raise ValueError(f'{path}: "skips" is {_shown(skips)}; expected a list')
+    for index, skip in enumerate(skips):
+        where = f"{path}: skip {index}"
+        ends = [skip.get("source"), skip.get("target")] if isinstance(skip, dict) else []
+        if not isinstance(skip, dict) or not all(type(end) is int and 0 <= end < len(widths) for end in ends):
+            raise ValueError(
+                f'{where} is {_shown(skip)}; expected {{"source": k, "target": l, "weights": ...}} with layers '
+                f"from 0, the input, to {len(widths) - 1}, the output"
+            )
+        source, target = ends
+        rows = _list(skip.get("weights"), widths[target], f"{where}: weights")
+        entries = [
+            number(x, f"{where}: weights of neuron {h}")
+            for h, row in enumerate(rows)
+            for x in _list(row, widths[source], f"{where}: weights of neuron {h}")
+        ]
+        yield Skip(source, target, fmpq_mat(widths[target], widths[source], entries))
 
 
 def digits_for(prec: int) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtract.network.relu_network import ReLUNetwork
 
 _NAME = re.compile(r"([Wb])(0|[1-9][0-9]*)")
+_SKIP = re.compile(r"S(0|[1-9][0-9]{0,3})_([1-9][0-9]{0,3})")
 _CONVENTION = "expected arrays W0, b0, W1, b1, ... with s(x @ W0 + b0) the first layer"
 
 # What NumPy and zipfile raise on damaged, encrypted, oversized or pickled members. A damaged .npy header is
@@ -67,6 +68,9 @@ def save_network(network: ReLUNetwork, path: str | os.PathLike[str]) -> None:
 def load_npz(path: str | os.PathLike[str]) -> ReLUNetwork:
     """A network from an ``.npz`` with W_l of shape (width_{l-1}, width_l), meaning x @ W_l + b_l.
 
+    Skip connections are arrays Sk_t of shape (width of layer k, width of layer t): the activations of layer k, times
+    Sk_t, are added before the ReLU of layer t, where layer 0 is the input and layer 1 is s(x @ W0 + b0).
+
     Raises:
         ValueError: not a zip, unreadable or pickled arrays, names or shapes that do not chain, numbers
             that are not real and finite.
@@ -80,6 +84,11 @@ def load_npz(path: str | os.PathLike[str]) -> ReLUNetwork:
             raise ValueError(f"{path} is not a .npz (a zip of arrays); save it with numpy.savez")
         file.seek(0)
         arrays = _arrays(path, file)
+    skips = {
+        (int(found[1]), int(found[2])): arrays.pop(name)
+        for name in list(arrays)
+        if (found := _SKIP.fullmatch(name)) is not None
+    }
     layers = _layer_count(path, arrays)
     weights, biases = [], []
     for index in range(layers):
@@ -87,14 +96,16 @@ def load_npz(path: str | os.PathLike[str]) -> ReLUNetwork:
         _check_layer(path, index, weight, bias, weights[-1].shape[0] if weights else None)
         weights.append(weight.T)
         biases.append(bias)
+    for (source, target), matrix in skips.items():
+        _check_numbers(path, f"S{source}_{target}", matrix, 2)
     try:
-        return ReLUNetwork(weights, biases)
+        return ReLUNetwork(weights, biases, {place: matrix.T for place, matrix in skips.items()})
     except ValueError as error:  # 64-bit integers that no float64 holds are left for it to find
         raise ValueError(f"{path}: {error}") from error
 
 
 def save_npz(network: ReLUNetwork, path: str | os.PathLike[str]) -> None:
-    """Writes W_l of shape (width_{l-1}, width_l) and b_l, in float64.
+    """Writes W_l of shape (width_{l-1}, width_l), b_l and skips Sk_t, in float64.
 
     Raises:
         ValueError: the name does not end in ``.npz`` (NumPy would add it without a word).
@@ -106,6 +117,8 @@ def save_npz(network: ReLUNetwork, path: str | os.PathLike[str]) -> None:
     for index, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
         arrays[f"W{index}"] = np.ascontiguousarray(np.asarray(weight).T)
         arrays[f"b{index}"] = np.asarray(bias)
+    for (source, target), matrix in network.skips.items():
+        arrays[f"S{source}_{target}"] = np.ascontiguousarray(np.asarray(matrix).T)
     with path.open("wb") as file:
         # The stub of savez takes allow_pickle among its keywords; these names never collide with it.
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
@@ -145,15 +158,7 @@ def _layer_count(path: Path, arrays: dict[str, np.ndarray]) -> int:
 
 def _check_layer(path: Path, index: int, weight: np.ndarray, bias: np.ndarray, fan_in: int | None) -> None:
     for name, array, dimensions in ((f"W{index}", weight, 2), (f"b{index}", bias, 1)):
-        if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
-            raise ValueError(f"{path}: {name} has dtype {array.dtype}; save real numbers (float64, float32)")
-        if array.ndim != dimensions:
-            raise ValueError(
-                f"{path}: {name} has shape {array.shape}; expected {dimensions} dimension(s), {_CONVENTION}"
-            )
-        if not np.all(np.isfinite(array)):
-            count = int(np.sum(~np.isfinite(array)))
-            raise ValueError(f"{path}: {name} holds {count} NaN or infinite entries; a weight is a finite number")
+        _check_numbers(path, name, array, dimensions)
     if fan_in is not None and weight.shape[0] != fan_in:
         raise ValueError(
             f"{path}: W{index} has shape {weight.shape} but layer {index - 1} gives {fan_in} numbers; "
@@ -164,6 +169,16 @@ def _check_layer(path: Path, index: int, weight: np.ndarray, bias: np.ndarray, f
             f"{path}: b{index} has shape {bias.shape} but W{index} of shape {weight.shape} gives "
             f"{weight.shape[1]} numbers; expected shape ({weight.shape[1]},)"
         )
+
+
+def _check_numbers(path: Path, name: str, array: np.ndarray, dimensions: int) -> None:
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+        raise ValueError(f"{path}: {name} has dtype {array.dtype}; save real numbers (float64, float32)")
+    if array.ndim != dimensions:
+        raise ValueError(f"{path}: {name} has shape {array.shape}; expected {dimensions} dimension(s), {_CONVENTION}")
+    if not np.all(np.isfinite(array)):
+        count = int(np.sum(~np.isfinite(array)))
+        raise ValueError(f"{path}: {name} holds {count} NaN or infinite entries; a weight is a finite number")
 
 
 def _wrong_extension(path: Path) -> str:

@@ -39,6 +39,7 @@ def normal_form(network: ExactNetwork) -> NormalForm:
     Raises:
         ValueError: the network has more than one hidden layer.
     """
+    network = network.plain()
     hidden = len(network.weights) - 1
     if hidden == 0:
         return NormalForm((), network.weights[0], network.biases[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import equinox as eqx
 import jax
@@ -12,15 +12,17 @@ from flint import fmpq_mat
 from jaxtyping import Array, Float
 
 from jaxtract._x64 import enable_x64
-from jaxtract.network.exact_network import ExactNetwork, parameter_count, rational
+from jaxtract.network.exact_network import ExactNetwork, Skip, check_skips, parameter_count, rational
 
 enable_x64()  # before the first array is made: a float64 weight would silently become float32
 
 
 class ReLUNetwork(eqx.Module):
-    """f(x) = A_L s(... s(A_1 x + b_1) ...) + b_L with s = max(0, .), in float64.
+    """f(x) = A_L s(... s(A_1 x + b_1) ...) + b_L with s = max(0, .), in float64, perhaps with skips.
 
-    ``weights[l]`` has shape (width_l, width_{l-1}), a row is a neuron; ``biases[l]`` has shape (width_l,).
+    ``weights[l]`` has shape (width_l, width_{l-1}), a row is a neuron; ``biases[l]`` has shape (width_l,). ``skips``
+    maps (source, target) to a matrix of shape (target width, source width), layers counted as in
+    ``jaxtract.network.exact_network.Skip``.
 
     Raises:
         ValueError: no layer, shapes that do not chain, a dtype that is not float64, NaN or infinity.
@@ -28,10 +30,20 @@ class ReLUNetwork(eqx.Module):
 
     weights: tuple[Float[Array, "out in"], ...]
     biases: tuple[Float[Array, " out"], ...]
+    skips: dict[tuple[int, int], Float[Array, "out in"]]
 
-    def __init__(self, weights: Sequence[object], biases: Sequence[object]):
+    def __init__(
+        self,
+        weights: Sequence[object],
+        biases: Sequence[object],
+        skips: Mapping[tuple[int, int], object] | None = None,
+    ):
         self.weights = tuple(_float64(weight, f"weight {i}", 2) for i, weight in enumerate(weights))
         self.biases = tuple(_float64(bias, f"bias {i}", 1) for i, bias in enumerate(biases))
+        self.skips = {
+            (source, target): _float64(matrix, f"skip from layer {source} to layer {target}", 2)
+            for (source, target), matrix in sorted((skips or {}).items())
+        }
 
     def __check_init__(self) -> None:
         if not self.weights or len(self.weights) != len(self.biases):
@@ -49,6 +61,7 @@ class ReLUNetwork(eqx.Module):
             width = weight.shape[0]
             if bias.shape != (width,):
                 raise ValueError(f"bias {layer} has shape {bias.shape}, expected ({width},)")
+        check_skips(self.widths, [(*place, (m.shape[0], m.shape[1])) for place, m in self.skips.items()])
 
     @property
     def inputs(self) -> int:
@@ -65,19 +78,24 @@ class ReLUNetwork(eqx.Module):
 
     @property
     def parameters(self) -> int:
-        return parameter_count(self.widths)
+        return parameter_count(self.widths) + sum(matrix.size for matrix in self.skips.values())
 
     def __call__(self, points: Float[Array, "batch in"]) -> Float[Array, "batch out"]:
-        hidden = points
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            hidden = jax.nn.relu(hidden @ weight.T + bias)
-        return hidden @ self.weights[-1].T + self.biases[-1]
+        states = [points]
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True), start=1):
+            z = states[-1] @ weight.T + bias
+            for (source, target), matrix in self.skips.items():
+                if target == layer:
+                    z = z + states[source] @ matrix.T
+            states.append(jax.nn.relu(z) if layer < len(self.weights) else z)
+        return states[-1]
 
     def exact(self) -> ExactNetwork:
         """The same network over the rationals: every float64 is a dyadic rational."""
         return ExactNetwork(
             tuple(_rational_matrix(np.asarray(weight)) for weight in self.weights),
             tuple(_rational_matrix(np.asarray(bias)[:, None]) for bias in self.biases),
+            tuple(Skip(*place, _rational_matrix(np.asarray(matrix))) for place, matrix in self.skips.items()),
         )
 
 
@@ -88,7 +106,9 @@ def nearest_float64(network: ExactNetwork) -> ReLUNetwork:
         ValueError: a weight is beyond the largest float64.
     """
     return ReLUNetwork(
-        [_nearest(weight) for weight in network.weights], [_nearest(bias)[:, 0] for bias in network.biases]
+        [_nearest(weight) for weight in network.weights],
+        [_nearest(bias)[:, 0] for bias in network.biases],
+        {(skip.source, skip.target): _nearest(skip.matrix) for skip in network.skips},
     )
 
 

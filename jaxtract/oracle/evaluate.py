@@ -27,7 +27,7 @@ class PointEvaluator(abc.ABC):
 
 
 class FlintEvaluator(PointEvaluator):
-    """Exact values of one network. Denominators are cleared once; then all is integers.
+    """Exact values of one network. Denominators are cleared once; then all is integers. Skips are carried.
 
     In layer l every value is an integer over one common denominator: the product of the layers' own
     denominators and the power of two that the points brought along. ReLU looks at signs only.
@@ -38,6 +38,7 @@ class FlintEvaluator(PointEvaluator):
     """
 
     def __init__(self, network: ExactNetwork):
+        network = network.plain()
         self.inputs = network.inputs
         self.outputs = network.outputs
         # The coordinate axes are the commonest directions; their image is the first weight itself.

@@ -49,6 +49,12 @@ class Border:
     searched: SearchedLine
     difference: np.ndarray
 
+    @property
+    def bends(self) -> bool:
+        """Whether f itself has a kink there; otherwise it is the recovered function that should not have one."""
+        left, right = self.searched.profile.pieces
+        return any(left.slope != right.slope)
+
 
 class Recovered:
     """The recovered function in the place of a black box; asking it costs nothing."""

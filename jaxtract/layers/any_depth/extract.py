@@ -726,7 +726,11 @@ class AnyDepth:
             return False
         chosen = bad[self.rng.permutation(len(bad))[:BORDERS]]
         nearest = [int(np.argmin(np.linalg.norm(good - x, axis=1))) for x in chosen]
-        borders = first_borders(self.pool.asker, recovered, good[nearest], chosen, self.rng)
+        borders = [
+            border
+            for border in first_borders(self.pool.asker, recovered, good[nearest], chosen, self.rng)
+            if border.bends
+        ]
         first = len(self.pool.lines)
         self.pool.lines.extend(border.searched for border in borders)
         if not borders:

@@ -16,10 +16,13 @@ from jaxtract.search.random_lines import BASE_BITS, DIRECTION_BITS
 
 STARTS, STEPS = 8, 40
 
+SHIFTED = 0.75
+"""Share of the combinations whose weights are shifted to the negative."""
+
 
 def extreme_line(layers: KnownLayers, rng: np.random.Generator) -> Line:
     """A line through the two extremes of a random combination of the last layer's activations."""
-    weights = rng.standard_normal(layers.widths[-1])
+    weights = _combinations(layers.widths[-1], 1, rng)[0]
     high, low = (_extreme(layers, sign * weights, rng) for sign in (1.0, -1.0))
     return line_through(high, low, rng)
 
@@ -39,7 +42,17 @@ def line_through(first: np.ndarray, second: np.ndarray, rng: np.random.Generator
 
 def extreme_points(layers: KnownLayers, count: int, rng: np.random.Generator) -> np.ndarray:
     """Points where random combinations of the last layer's activations are largest, (count, inputs)."""
-    return _extremes(layers, rng.standard_normal((count, layers.widths[-1])), rng)
+    return _extremes(layers, _combinations(layers.widths[-1], count, rng), rng)
+
+
+def _combinations(width: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Random weights (count, width), some of them with a negative mean.
+
+    A neuron with mostly negative weights is on only where the few others have the activations to themselves; its
+    opposite is off only there.
+    """
+    shift = np.abs(rng.standard_normal((count, 1))) * 1.5 * (rng.random((count, 1)) < SHIFTED)
+    return rng.standard_normal((count, width)) - shift
 
 
 def _extreme(layers: KnownLayers, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
