@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 from flint import fmpq, fmpq_mat, fmpz, fmpz_mat
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jaxtract import ExactNetwork
@@ -176,18 +176,36 @@ def test_structured_points_equal_flint(case, method):
     assert_same_at(evaluator, reference, scattered(sample_points(5, widths[0], format).dense()))
 
 
+def along_axes(anchor, steps):
+    """Steps along the axes in turn from one anchor, all on the grid 2^-64."""
+    count = len(steps)
+    axes = tuple(k % len(anchor) for k in range(count))
+    row = DyadicMatrix(fmpz_mat(1, len(anchor), anchor), 64)
+    return PointBatch(row, None, (0,) * count, axes, tuple(map(fmpz, steps)), 64)
+
+
+# An anchor and a step may reach 2^99 - 1 together, the largest number of 100 bits.
 @settings(max_examples=50, deadline=None)
 @given(
     anchor=st.lists(st.integers(-(2**98), 2**98), min_size=3, max_size=3),
-    steps=st.lists(st.integers(-(2**98), 2**98), min_size=1, max_size=16),
+    steps=st.lists(st.integers(1 - 2**98, 2**98 - 1), min_size=1, max_size=16),
 )
+@example(anchor=[2**98] * 3, steps=[2**98 - 1] * 3)
+@example(anchor=[-(2**98)] * 3, steps=[1 - 2**98] * 3)
+@example(anchor=[2**98, -(2**98), 0], steps=[1 - 2**98, 2**98 - 1, 0, 1, -1])
 def test_any_structured_points(small, anchor, steps):
     _, reference, evaluators = small
-    count = len(steps)
-    axes = tuple(k % 3 for k in range(count))
-    points = PointBatch(DyadicMatrix(fmpz_mat(1, 3, anchor), 64), None, (0,) * count, axes, tuple(map(fmpz, steps)), 64)
     for evaluator in evaluators:
-        assert_same_at(evaluator, reference, points)
+        assert_same_at(evaluator, reference, along_axes(anchor, steps))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_anchor_and_a_step_that_fit_only_apart_are_refused(small, sign):
+    """Together they may reach 2^99, beyond 100 bits."""
+    _, reference, evaluators = small
+    for evaluator in (reference, *evaluators):
+        with pytest.raises(ValueError, match="may reach 2\\^36, beyond the 100 bits"):
+            evaluator.at_points(along_axes([sign * 2**98] * 3, [sign * 2**98]))
 
 
 def test_structured_points_are_checked(small):
@@ -209,7 +227,7 @@ def test_structured_points_are_checked(small):
 EIGHT_DEVICES = """
 import jax, numpy as np
 from jaxtract.evaluation import (DigitSliceEvaluator, FlintPackedEvaluator, InputFormat, Packed, ResidueEvaluator,
-                                 sample_points, sample_words)
+                                 RoundedEvaluator, sample_points, sample_words)
 from jaxtract.network.families import exact_network, he
 assert len(jax.devices()) == 8
 network, format = exact_network(he((6, 7, 5, 2), 0)), InputFormat(128, 132)
@@ -226,8 +244,11 @@ for method in ("int8", "float64", "residues"):
         assert evaluator.chunk == 16 * (8 if devices is None else len(devices))
         outputs, masks = evaluator.with_masks(packed)
         assert outputs == expected[0] and all(map(np.array_equal, masks, expected[1])), (method, devices)
-        if devices is None:
-            assert evaluator.at_points(points) == at_points, method
+        assert evaluator.at_points(points) == at_points, (method, devices)
+for digit_type in ("float64", "int8"):
+    one, eight = (RoundedEvaluator(network, format, 64, digit_type=digit_type, chunk=16, devices=devices)(packed)
+                  for devices in (jax.devices()[:1], None))
+    assert one.values == eight.values and one.radius == eight.radius and np.array_equal(one.exact, eight.exact)
 print("equal")
 """
 
@@ -263,8 +284,14 @@ def test_equals_flint(case, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_float32_weights(method):
-    network, format = network_of(gaussian((8, 6, 2), 3, np.float32)), InputFormat(149, 192)
+@pytest.mark.parametrize("smallest", [False, True])
+def test_float32_weights(method, smallest):
+    """Also with the smallest denormal of float32, 2^-149, in every layer."""
+    layers = gaussian((8, 6, 5, 2), 3, np.float32)
+    if smallest:
+        for A, b in layers:
+            A[0, 0], b[-1] = -np.float32(1e-45), np.float32(1e-45)
+    network, format = network_of(layers), InputFormat(149, 192)
     words = np.concatenate([sample_words(20, 8, format), sign_extremes(network, format)])
     assert_same(METHODS[method](network, format), FlintPackedEvaluator(network, format), words)
 
@@ -289,6 +316,27 @@ def kinks(reference, seed):
             if len(changes):
                 found.append(_bisect(mask, low, high, changes[0]))
     return words_of(fmpz_mat(2 * len(found), inputs, [x for pair in found for row in pair for x in row]), format.bits)
+
+
+@pytest.mark.parametrize("case", ["one", "two", pytest.param("eight", marks=pytest.mark.slow)])
+def test_structured_points_within_a_grid_step_of_kinks_of_every_layer(case):
+    """The same pairs as steps of length 0 and 2^-P from the lower end, along the axis that changes."""
+    family, widths, prec = CASES[case]
+    network, format = network_of(family(widths, 0)), InputFormat(prec, prec + 3)
+    reference = FlintPackedEvaluator(network, format)
+    narrow = FlintPackedEvaluator(network, InputFormat(prec, prec + 2))
+    rows = matrix_of(kinks(narrow, seed=5)).tolist()
+    pairs = list(zip(rows[::2], rows[1::2], strict=True))
+    axes = [next(k for k in range(widths[0]) if low[k] != high[k]) for low, high in pairs]
+    anchors = DyadicMatrix(fmpz_mat(len(pairs), widths[0], [x for low, _ in pairs for x in low]), prec)
+    twice = tuple(k for k in range(len(pairs)) for _ in range(2))
+    steps = (fmpz(0), fmpz(1)) * len(pairs)
+    points = PointBatch(anchors, None, twice, tuple(axes[k] for k in twice), steps, prec)
+    _, masks = reference.at_points_with_masks(points)
+    for mask in masks:
+        assert (mask[::2] != mask[1::2]).any()
+    for method in METHODS.values():
+        assert_same_at(method(network, format), reference, points)
 
 
 def _bisect(mask, low, high, unit):
