@@ -247,7 +247,7 @@ def test_zero_on_an_open_set_is_no_loophole():
 
 def test_the_checker_is_short_and_stands_alone():
     source = CHECKER.read_text(encoding="utf-8")
-    assert len(source.splitlines()) < 200
+    assert len(source.splitlines()) < 230
     imported = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):

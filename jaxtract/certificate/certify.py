@@ -105,8 +105,8 @@ def certify(
     Identity is proved by equal canonical forms (the symmetries of Rolnick and Koerding 2020), else by equal
     expressions over common ReLU units, whatever the two architectures (``certificate.units``), else by
     cases with exact linear programming (``certificate.cases``). Networks with skips are compared as networks whose
-    neurons carry what the skips read: over common units nothing is left of how. A difference is shown by an input. With at most
-    one hidden layer one of the two is always found; with more the cases may exceed the effort allowed.
+    neurons carry what the skips read: over common units nothing is left of how. A difference is shown by an input.
+    With at most one hidden layer one of the two is always found; with more the cases may exceed the effort allowed.
 
     Args:
         recovered: the network that extraction returned.

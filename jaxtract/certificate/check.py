@@ -38,9 +38,8 @@ def read_network(path):  # (inputs, [(rows, bias), ...]): a row is a neuron
         given = json.loads(path.read_text("utf-8"))
         pairs = [(layer["weights"], layer["bias"]) for layer in given["layers"]]
         layers = [([list(map(Fraction, row)) for row in w], list(map(Fraction, b))) for w, b in pairs]
-        skips = {
-            (s["source"], s["target"]): [list(map(Fraction, r)) for r in s["weights"]] for s in given.get("skips", [])
-        }
+        skips = {(skip["source"], skip["target"]): skip["weights"] for skip in given.get("skips", [])}
+        skips = {place: [list(map(Fraction, row)) for row in rows] for place, rows in skips.items()}
         return given["widths"][0], plain(given["widths"][0], layers, skips)
     with zipfile.ZipFile(path) as file:
         arrays = {name.removesuffix(".npy"): array(file.read(name)) for name in file.namelist()}
@@ -51,29 +50,19 @@ def read_network(path):  # (inputs, [(rows, bias), ...]): a row is a neuron
     return pairs[0][0][0], plain(pairs[0][0][0], layers, skips)
 
 
-def plain(
-    d, layers, skips
-):  # skips {(source, target): rows} become neurons that carry a source: s(a) = a, x = s(x) - s(-x)
+def plain(d, layers, skips):  # neurons that carry what skips {(source, target): rows} read: s(a) = a, x = s(x) - s(-x)
     need(all(0 <= s < t - 1 < len(layers) for s, t in skips), "ends of a skip")
     until = {s: max(t for k, t in skips if k == s) for s, _ in sorted(skips)}
     widths, found = [d, *(len(b) for _, b in layers)], []
     for t, (rows, bias) in enumerate(layers, start=1):
         start, size = {t - 1: 0}, widths[t - 1]
-        for s in until:
-            if s < t - 1 < until[s]:
-                zero = [[Fraction(0)] * widths[s]] * widths[t]
-                rows = [
-                    [*r, *x, *([-v for v in x] * (s == 0))] for r, x in zip(rows, skips.get((s, t), zero), strict=True)
-                ]
-                start[s], size = size, size + widths[s] * (2 if s == 0 else 1)
-        held = [
-            (start[s] + j, 1)
-            for s in until
-            if s < t < until[s]
-            for j in range(widths[s] * (2 if s == 0 < t - 1 else 1))
-        ]
-        if until.get(0, 0) > t == 1:
-            held = [*held, *((j, -1) for j in range(d))]
+        for s in [s for s in until if s < t - 1 < until[s]]:
+            block = skips.get((s, t), [[Fraction(0)] * widths[s]] * widths[t])
+            rows = [[*r, *x, *([-v for v in x] if s == 0 else [])] for r, x in zip(rows, block, strict=True)]
+            start[s], size = size, size + widths[s] * (2 if s == 0 else 1)
+        copied = [(s, widths[s] * (2 if s == 0 and t > 1 else 1)) for s in until if s < t < until[s]]
+        held = [(start[s] + j, 1) for s, count in copied for j in range(count)]
+        held += [(j, -1) for j in range(d)] if t == 1 and held else []
         rows = [*rows, *([Fraction(sign * (i == j)) for i in range(size)] for j, sign in held)]
         found.append((rows, [*bias, *[Fraction(0)] * len(held)]))
     return found

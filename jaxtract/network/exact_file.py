@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 from flint import fmpq, fmpq_mat, fmpz
 
@@ -105,14 +106,14 @@ def _skips(
         raise ValueError(f'{path}: "skips" is {_shown(skips)}; expected a list')
     for index, skip in enumerate(skips):
         where = f"{path}: skip {index}"
-        ends = [skip.get("source"), skip.get("target")] if isinstance(skip, dict) else []
-        if not isinstance(skip, dict) or not all(type(end) is int and 0 <= end < len(widths) for end in ends):
+        given: dict[str, object] = skip if isinstance(skip, dict) else {}
+        source, target = given.get("source"), given.get("target")
+        if not (_is_layer(source, widths) and _is_layer(target, widths)):
             raise ValueError(
                 f'{where} is {_shown(skip)}; expected {{"source": k, "target": l, "weights": ...}} with layers '
                 f"from 0, the input, to {len(widths) - 1}, the output"
             )
-        source, target = ends
-        rows = _list(skip.get("weights"), widths[target], f"{where}: weights")
+        rows = _list(given.get("weights"), widths[target], f"{where}: weights")
         entries = [
             number(x, f"{where}: weights of neuron {h}")
             for h, row in enumerate(rows)
@@ -194,7 +195,11 @@ def _list(value: object, length: int, where: str) -> Sequence[object]:
     return value
 
 
-def _is_count(value: object) -> bool:
+def _is_layer(value: object, widths: Sequence[int]) -> TypeGuard[int]:
+    return _is_count(value) and value < len(widths)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
