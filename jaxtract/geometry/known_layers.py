@@ -2,13 +2,14 @@
 
 Rows are primitive integer vectors, so that a point with a common denominator is carried through all layers
 in integers. The rows of the last layer may still be known up to sign only: z is then known as +-z, and the
-regions of the layers before it do not depend on that.
+regions of the layers before it do not depend on that. Units may be linear (no ReLU): they carry inputs and earlier
+activations to where a skip connection reads them; they have no boundary and count as on everywhere.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from flint import fmpz, fmpz_mat
@@ -31,9 +32,22 @@ class KnownLayers:
     Args:
         weights: (width_l, width_{l-1}) integer matrices, one per layer.
         biases: width_l integers per layer.
+        linear: per layer, which units have no ReLU; none where left out.
+        carriers: which linear unit of the last layer carries the activation of (layer, neuron), layers from 0.
     """
 
-    def __init__(self, weights: Sequence[fmpz_mat], biases: Sequence[Sequence[int]]):
+    def __init__(
+        self,
+        weights: Sequence[fmpz_mat],
+        biases: Sequence[Sequence[int]],
+        *,
+        linear: Sequence[np.ndarray] | None = None,
+        carriers: Mapping[tuple[int, int], int] | None = None,
+    ):
+        self.linear = (
+            [np.zeros(weight.nrows(), dtype=bool) for weight in weights] if linear is None else [*map(np.array, linear)]
+        )
+        self.carriers = dict(carriers or {})
         self.weights = list(weights)
         self.biases = [list(bias) for bias in biases]
         self._transposed = [weight.transpose() for weight in self.weights]
@@ -60,15 +74,21 @@ class KnownLayers:
     def preactivations_behind(self, first: fmpz_mat, scales: Sequence[int | fmpz]) -> list[fmpz_mat]:
         """The same from the first layer's pre-activations (points, width), times scales."""
         column, found = _column(scales), [first]
-        for weight, bias in zip(self._transposed[1:], self._bias_rows[1:], strict=True):
-            z = found[-1]
-            state = fmpz_mat(z.nrows(), z.ncols(), [x if x > 0 else 0 for x in z.entries()])
+        for weight, bias, linear in zip(self._transposed[1:], self._bias_rows[1:], self.linear, strict=False):
+            z, through = found[-1], linear.tolist() * found[-1].nrows()
+            entries = [x if x > 0 or free else 0 for x, free in zip(z.entries(), through, strict=True)]
+            state = fmpz_mat(z.nrows(), z.ncols(), entries)
             found.append(state * weight + column * bias)
         return found
 
     def pattern(self, numerators: fmpz_mat, scales: Sequence[int | fmpz]) -> list[Pattern]:
         """The region of every point, exactly."""
-        return patterns_of(self.preactivations(numerators, scales))
+        return self.patterns(self.preactivations(numerators, scales))
+
+    def patterns(self, heights: Sequence[fmpz_mat]) -> list[Pattern]:
+        """The region of every point, from its pre-activations (points, width) per layer."""
+        sides = patterns_of(heights)
+        return [[side | free for side, free in zip(pattern, self.linear, strict=True)] for pattern in sides]
 
     def form(self, layer: int, neuron: int, pattern: Pattern) -> AffineForm:
         """The pre-activation of one neuron as an affine form of the input, in the region ``pattern``."""
@@ -110,20 +130,28 @@ class KnownLayers:
             found.append((active @ found[-1][0], active @ found[-1][1] + bias))
         return found
 
+    def walls64(self, pattern: Pattern) -> list[tuple[np.ndarray, np.ndarray]]:
+        """``forms64`` with the forms of linear units zero: where there is a boundary to cross."""
+        return [
+            (np.where(linear[:, None], 0.0, matrix), np.where(linear, 0.0, offset))
+            for (matrix, offset), linear in zip(self.forms64(pattern), self.linear, strict=True)
+        ]
+
     def values64(self, points: np.ndarray) -> list[np.ndarray]:
         """Pre-activations in float64, (points, width) per layer, in the scale of ``forms64``."""
         state, found = points, []
-        for weight, bias in self._float_layers:
+        for (weight, bias), linear in zip(self._float_layers, self.linear, strict=True):
             z = state @ weight.T + bias
             found.append(z)
-            state = np.maximum(z, 0)
+            state = np.where(linear, z, np.maximum(z, 0))
         return found
 
     def pull_back64(self, points: np.ndarray, outer: np.ndarray) -> np.ndarray:
         """Gradients at the points of functions of the last activations with gradients ``outer`` (points, width)."""
         gradients = outer
-        for (weight, _), z in zip(reversed(self._float_layers), reversed(self.values64(points)), strict=True):
-            gradients = (gradients * (z > 0)) @ weight
+        heights = self.values64(points)
+        for (weight, _), z, linear in zip(self._float_layers[::-1], heights[::-1], self.linear[::-1], strict=True):
+            gradients = (gradients * ((z > 0) | linear)) @ weight
         return gradients
 
 

@@ -157,7 +157,7 @@ class BoundaryWalk:
         while (
             not self.inconsistent
             and not self.given_up
-            and self._open_targets()
+            and (self._open_targets() or self._open_carriers())
             and self.steps < most_steps
             and self.crossings < most_crossings
             and not (for_signs and self._enough_for_signs())
@@ -191,7 +191,16 @@ class BoundaryWalk:
         return self.crossings >= FEWEST_CROSSINGS and self.system.rank() == self.system.width
 
     def _open_targets(self) -> list[int]:
-        return [i for i in self.system.unknown if i not in self._failed]
+        linear = self.layers.linear[self.own]
+        return [i for i in self.system.unknown if i not in self._failed and not linear[i]]
+
+    def _open_carriers(self) -> dict[int, list[int]]:
+        """Neurons of earlier layers, (layer: neurons), that a skip may read with a weight that is not known."""
+        found: dict[int, list[int]] = {}
+        for (layer, neuron), carrier in self.layers.carriers.items():
+            if carrier not in self.system.weights:
+                found.setdefault(layer, []).append(neuron)
+        return found
 
     def _resolve(self) -> None:
         try:
@@ -204,7 +213,7 @@ class BoundaryWalk:
     def _plan(self) -> tuple[int, int, np.ndarray] | None:
         """(layer, neuron, direction) of the next crossing on the way to the nearest open neuron."""
         place = self.place
-        forms = self.layers.forms64(place.pattern)
+        forms = self.layers.walls64(place.pattern)
         x = to_floats(place.point)
         normal = place.form.normal64()
         values = [matrix @ x + offset for matrix, offset in forms]
@@ -239,7 +248,7 @@ class BoundaryWalk:
         Open weights; and while signs are open, neurons of earlier layers that were off when the walk began, because
         only they add an equation.
         """
-        targets = {self.own: self._open_targets()}
+        targets = {self.own: self._open_targets(), **self._open_carriers()}
         if not self.system.signs.all():
             for layer, neurons in self._earlier.items():
                 targets[layer] = sorted(neurons)
@@ -333,7 +342,7 @@ class BoundaryWalk:
         if all(n == 0 for n in form.normal):
             self._go_back()
             return
-        forms = self.layers.forms64(pattern)
+        forms = self.layers.walls64(pattern)
         onwards = _bent(form.normal64(), forms[layer][0][neuron], direction)
         if onwards is None:
             self._go_back()

@@ -32,8 +32,9 @@ def measure_line(
 ) -> tuple[InputSlice, SearchedLine]:
     """The gradient of f in every region of a line, and the coordinates that carry all of it.
 
-    Columns are measured until their rank stops growing; then a few regions whose gradients span the row space
-    are measured completely. (regions * rank + rank * inputs) queries in place of regions * inputs.
+    Columns are measured until their rank stops growing and the slopes along the line, a mixture of all columns, are
+    combinations of them (in a convolution a column alone may be zero or new); then a few regions whose gradients span
+    the row space are measured completely. (regions * rank + rank * inputs) queries in place of regions * inputs.
 
     Returns:
         The slice, and the line moved onto it with the gradients of all its regions.
@@ -43,13 +44,14 @@ def measure_line(
     axes: list[int] = []
     outputs = len(profile.pieces[0].value)
     columns = np.empty((len(pieces), outputs, 0), dtype=object)
+    along = np.array([piece.slope for piece in profile.pieces], dtype=object)[:, :, None]
     size = 12
     while len(axes) < len(others):
         more = others[len(axes) : len(axes) + size]
         columns = np.concatenate([columns, gradient_columns(asker, line, profile, pieces, more)], axis=2)
         axes += more
         rank, chosen, regions = _independent(columns)
-        if rank + SPARE_COLUMNS <= len(axes):
+        if rank + SPARE_COLUMNS <= len(axes) and _independent(np.concatenate([columns, along], axis=2))[0] == rank:
             return _sliced(asker, line, profile, columns, axes, chosen, regions)
         size = max(6, min(24, len(axes) // 4))
     return whole_space(inputs), _whole(line, profile, columns, axes)
