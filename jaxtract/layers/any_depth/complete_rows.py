@@ -108,4 +108,5 @@ def _row64(layers: KnownLayers, row: Row) -> tuple[np.ndarray, float]:
 
 
 def _value64(layers: KnownLayers, weights: np.ndarray, bias: float, points: np.ndarray) -> np.ndarray:
-    return np.maximum(layers.values64(points)[-1], 0) @ weights + bias
+    heights = layers.values64(points)[-1]
+    return np.where(layers.linear[-1], heights, np.maximum(heights, 0)) @ weights + bias
