@@ -42,6 +42,17 @@ class Oriented:
     network: ExactNetwork
     free: int
 
+    @property
+    def method(self) -> str:
+        """How the signs came about, for reports."""
+        count = sum(self.network.widths[1:-1])
+        if not self.free:
+            return f"all {count} signs are those that leave the fewest skip weights"
+        return (
+            f"signs that leave the fewest skip weights; for {self.free} of {count} neurons both do, since what reads "
+            "them reads what they read: there the sign is a symmetry that no query can see"
+        )
+
 
 def plainest(network: ExactNetwork) -> Oriented:
     """The same function with the signs of all hidden neurons chosen for most zeros in the skips.

@@ -14,7 +14,7 @@ import numpy as np
 from flint import fmpq, fmpq_mat, fmpz_mat
 
 from jaxtract.geometry.known_layers import KnownLayers
-from jaxtract.layers.any_depth.found_layers import Row
+from jaxtract.layers.any_depth.found_layers import FoundLayer, Row
 from jaxtract.layers.any_depth.input_slice import InputSlice
 from jaxtract.network.exact_network import ExactNetwork, Skip
 from precision.context import object_matrix, rational_matrix
@@ -69,6 +69,19 @@ def carried_layers(inputs: int, layers: Sequence[Sequence[Row]]) -> KnownLayers:
         for neuron in range(layout.widths[source])
     }
     return KnownLayers(weights, biases, linear=linear, carriers=carriers)
+
+
+def plain_rows(layers: Sequence[FoundLayer]) -> list[list[Row]]:
+    """Rows of plain layers over all that comes before: of the first ones that are complete, with known signs below."""
+    found: list[list[Row]] = []
+    widths = [len(layers[0].rows[0].weights)] if layers else []
+    for index, layer in enumerate(layers):
+        if any(row.missing for row in layer.rows) or (index and not all(layers[index - 1].signs)):
+            break
+        skipped = sum(widths[:-1])
+        found.append([Row([*row.weights, *[fmpq(0)] * skipped], row.bias, row.seen_at) for row in layer.rows])
+        widths.append(len(layer.rows))
+    return found
 
 
 def deepest_read(layout: Layout, layer: int, row: Row) -> int:

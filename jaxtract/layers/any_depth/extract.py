@@ -17,6 +17,7 @@ from flint import fmpq, fmpq_mat
 
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk
+from jaxtract.layers.any_depth.carried import plain_rows
 from jaxtract.layers.any_depth.complete_last import inputs_with_both_on, weight_from
 from jaxtract.layers.any_depth.complete_rows import (
     complete_by_kinks,
@@ -42,6 +43,7 @@ from jaxtract.layers.any_depth.open_weights import OpenWeights, Weight, at_borde
 from jaxtract.layers.any_depth.output_layer import Tail, fit_output, known_at
 from jaxtract.layers.any_depth.pool import Pool, Sighting
 from jaxtract.layers.any_depth.predicted import visible_places
+from jaxtract.layers.any_depth.read_with_skips import Found, SkipReader
 from jaxtract.measurement.affine_pieces import inside_piece
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
@@ -53,6 +55,7 @@ from jaxtract.report.progress import NoProgressMeter, ProgressMeter
 from jaxtract.search.context_lines import LineSettings, search_lines, settings_for
 from jaxtract.search.lines import Line, LineProfile
 from jaxtract.search.random_lines import random_line
+from jaxtract.signs.plainest import plainest, without_opposites
 from jaxtract.verification.agreement import Verified, verify
 from jaxtract.verification.own_kinks import kinks_of_network
 from precision.context import Context, object_matrix, rational_matrix
@@ -161,6 +164,8 @@ class AnyDepth:
         self.settings: LineSettings = settings_for(context, resolution_bits=options.resolution_bits)
         self.layers: list[FoundLayer] = []
         self.output: Tail | None = None
+        self.with_skips: Found | None = None
+        self.skips_tried = False
         self.verified = Verified()
         self.tried: set[tuple[Kink, int, int]] = set()
         self.versions = [0] * (MOST_DEPTH + 2)
@@ -222,11 +227,37 @@ class AnyDepth:
                     stuck = state
                     continue
             left -= 1
+            if (left < 0 or (self.patience <= 0 and not self.skips_tried)) and self._read_with_skips():
+                return Outcome.COMPLETE
             if left < 0:
                 return Outcome.COUNTEREXAMPLES_LEFT
             self.patience -= 1
             self.done.clear()
             self._add_lines(self._next_lines(bad))
+
+    def _read_with_skips(self) -> bool:
+        """What is left without the plain hypothesis: True when a network with skips is found and not refuted.
+
+        First on top of all layers that were read completely, then, as a last resort, of the first one alone.
+        """
+        known = plain_rows(self.layers)
+        reader = SkipReader(
+            self.oracle,
+            self.slice,
+            self.pool,
+            known[:1] if self.skips_tried else known,
+            self.settings,
+            self.rng,
+            self.progress,
+            verify_inputs=self.options.verify_inputs,
+            verify_lines=self.options.verify_lines,
+        )
+        self.skips_tried = True
+        self.with_skips = reader.run(self.options.rounds // 2)
+        if self.with_skips is None:
+            return False
+        self.verified = self.with_skips.verified
+        return True
 
     def _state(self) -> list[tuple[int, int]]:
         """Rows and open weights of every layer."""
@@ -788,6 +819,8 @@ class AnyDepth:
 
     def _network(self) -> ExactNetwork | None:
         """What is known, with the first layer on all inputs; None before the output layer is known."""
+        if self.with_skips is not None:
+            return self.with_skips.network
         if self.output is None:
             return None
         tail = self.output.network
@@ -814,19 +847,29 @@ class AnyDepth:
             self._full_rows = (rows, self.slice.full_rows(rows))
         return self._full_rows[1]
 
+    def _affine_rest(self) -> bool:
+        """Whether the last layer has more neurons than boundaries: some carry an affine rest."""
+        return self.output is not None and self.output.network.widths[1] > len(self.layers[-1].rows)
+
     def _result(self, outcome: Outcome, begun: float) -> Extraction:
         complete = outcome is Outcome.COMPLETE
         sentences = [*self.missing] if complete else [*self.missing, outcome.value]
-        for level, layer in enumerate(self.layers, start=1):
+        network = self._network()
+        for level, layer in enumerate([] if self.with_skips else self.layers, start=1):
             open_weights = sum(len(row.missing) for row in layer.rows)
             if open_weights:
                 sentences.append(
                     f"{open_weights} weights of layer {level} were not seen by any query; they are set to 0"
                 )
-        if self.output is not None and self.output.network.widths[1] != len(self.layers[-1].rows):
-            sentences.append(f"last hidden layer: {self.output.method}")
+        method = self.output.method if self.output is not None else "not determined"
+        if self.with_skips is not None:
+            method = self.with_skips.method
+        elif network is not None and self.output is not None and self._affine_rest():
+            # What no sign explains is read by a skip: no neurons are needed to carry it.
+            oriented = plainest(without_opposites(network))
+            network, method = oriented.network, oriented.method
         return Extraction(
-            network=self._network(),
+            network=network,
             outcome=outcome,
             claim=self.context.claim if complete else "incomplete",
             context=self.context.name,
@@ -835,7 +878,7 @@ class AnyDepth:
             seconds=time.perf_counter() - begun,
             oracle_seconds=self.oracle.seconds,
             verified=self.verified,
-            sign_method=self.output.method if self.output is not None else "not determined",
+            sign_method=method,
             resolution_bits=self.settings.resolution_bits,
             reach_bits=self.settings.reach_bits,
             not_resolved=tuple(sentences),

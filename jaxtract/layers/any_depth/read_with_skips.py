@@ -20,12 +20,13 @@ from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk
 from jaxtract.layers.any_depth.carried import Layout, carried_layers, deepest_read, moved_to, network_of
 from jaxtract.layers.any_depth.complete_rows import nearest_to_open, places_on_boundary, walks_from
+from jaxtract.layers.any_depth.extreme_lines import extreme_line
 from jaxtract.layers.any_depth.found_layers import Row, merge_rows
 from jaxtract.layers.any_depth.input_slice import InputSlice
 from jaxtract.layers.any_depth.layer_rows import row_of, run_walks
 from jaxtract.layers.any_depth.pool import Pool
 from jaxtract.layers.any_depth.predicted import visible_places
-from jaxtract.layers.any_depth.row_system import Shared, solve_shared
+from jaxtract.layers.any_depth.row_system import Shared, independent, solve_shared
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
@@ -36,6 +37,7 @@ from jaxtract.search.random_lines import gaussian_points, random_line
 from jaxtract.signs.plainest import Oriented, plainest
 from jaxtract.verification.agreement import Verified, verify
 from jaxtract.verification.own_kinks import kinks_of_network
+from precision.context import object_matrix, rational_matrix
 from precision.dyadic import round_to_grid
 
 Kink = tuple[int, int]
@@ -47,6 +49,12 @@ BARREN = 2
 """Waves without a row after which the next layer is tried."""
 
 MOST_DEPTH = 64
+LINES = 4
+"""Lines that are added in a round."""
+
+TRIES = 8
+"""Choices of fresh points that are taken for undisturbed, where they contradict each other."""
+
 SPARE_POINTS = 6
 SCALES = (0, 1, 2, -1)
 COUNTEREXAMPLE_BITS = 40
@@ -56,11 +64,11 @@ LEAST_SEEN = 0.35
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """A network with skips that fresh queries do not refute, and how many signs are a symmetry in it."""
+    """A network with skips that fresh queries do not refute, and how its signs were chosen, in words."""
 
     network: ExactNetwork
     verified: Verified
-    free_signs: int
+    method: str
 
 
 class SkipReader:
@@ -69,7 +77,7 @@ class SkipReader:
     Args:
         oracle: the black box in all inputs.
         chosen, pool: the slice and the kinks found on it.
-        first: rows of the first layer as far as they are known.
+        known: rows of the first layers, over all that comes before (``carried``), as far as they are known.
         settings, rng, progress: as in ``AnyDepth``.
         verify_inputs, verify_lines: fresh ones that must agree.
     """
@@ -79,7 +87,7 @@ class SkipReader:
         oracle: CountingOracle,
         chosen: InputSlice,
         pool: Pool,
-        first: Sequence[Row],
+        known: Sequence[Sequence[Row]],
         settings: LineSettings,
         rng: np.random.Generator,
         progress: ProgressMeter,
@@ -90,7 +98,7 @@ class SkipReader:
         self.oracle, self.slice, self.pool = oracle, chosen, pool
         self.settings, self.rng, self.progress = settings, rng, progress
         self.fresh = verify_inputs, verify_lines
-        self.layers: list[list[Row]] = [list(first)]
+        self.layers: list[list[Row]] = [list(rows) for rows in known] or [[]]
         self.tried: set[tuple[Kink, int, int]] = set()
         self.version = 0
         self._layers_known: dict[int, tuple[int, KnownLayers]] = {}
@@ -101,11 +109,11 @@ class SkipReader:
             self._explain()
             counterexamples: list[list[fmpq]] = []
             if not self._unexplained():
-                found = self._network()
+                found, counterexamples = self._network()
                 if found is not None:
                     verified = self._verify(found.network)
                     if verified.agrees:
-                        return Found(found.network, verified, found.free)
+                        return Found(found.network, verified, found.method)
                     near = np.array(verified.counterexamples[:2], dtype=object)
                     counterexamples = self.slice.equivalent(near).tolist()
             self._add_lines(counterexamples)
@@ -223,43 +231,57 @@ class SkipReader:
 
     def _add_lines(self, counterexamples: Sequence[Sequence[fmpq]]) -> None:
         self.progress.phase("search")
-        rank = self.slice.rank
-        near = [[round_to_grid(x, COUNTEREXAMPLE_BITS) for x in point] for point in counterexamples]
-        bases: list[list[fmpq] | None] = [*near, None, None]
-        self.pool.search([random_line(rank, self.rng, base) for base in bases[:2]], self.settings)
+        near = [[round_to_grid(x, COUNTEREXAMPLE_BITS) for x in point] for point in counterexamples[:2]]
+        lines = [random_line(self.slice.rank, self.rng, base) for base in near]
+        while len(lines) < LINES:
+            # Between extremes of a layer that is known, neurons are met that random lines hardly meet.
+            depth = int(self.rng.integers(len(self.layers) + 1))
+            fresh = extreme_line(self._known(depth), self.rng) if depth else random_line(self.slice.rank, self.rng)
+            lines.append(fresh)
+        self.pool.search(lines, self.settings)
 
     # -- the end --
 
-    def _network(self) -> Oriented | None:
-        """Everything with an output layer that is affine in all of it, or None where there is none such."""
+    def _network(self) -> tuple[Oriented | None, list[list[fmpq]]]:
+        """Everything with an output layer that is affine in all of it; or None, and points where it is not."""
         self.progress.phase("output")
         layers = self._known(len(self.layers))
-        output = self._output(layers)
+        output, outside = self._output(layers)
         if output is None:
-            return None
+            return None, outside
         widths = [self.slice.rank, *map(len, self.layers)]
-        return plainest(network_of(layers, widths, output, self.slice))
+        return plainest(network_of(layers, widths, output, self.slice)), []
 
-    def _output(self, layers: KnownLayers) -> np.ndarray | None:
-        """(outputs, units of the last layer + 1) from values of f that are known, or from fresh ones."""
+    def _output(self, layers: KnownLayers) -> tuple[np.ndarray | None, list[list[fmpq]]]:
+        """(outputs, units of the last layer + 1) from values of f that are known, or from fresh ones.
+
+        Where fresh points contradict the lines, a neuron was on no line: the points where most others are contradicted.
+        """
         unknowns = layers.widths[-1] + 1
         known = self.pool.known_values()
         wanted = self.rng.permutation(len(known))[: 4 * unknowns]
         heights, scales = self.pool.heights(layers, [known[i][0] for i in wanted])
         rows = _equations(layers, heights[-1], scales, [known[i][1] for i in wanted])
         solved = solve_shared(rows, unknowns)
+        outside: list[list[fmpq]] = []
         if solved is Shared.OPEN:
-            solved = solve_shared(rows + self._fresh(layers, unknowns + SPARE_POINTS), unknowns)
-        return solved.T if isinstance(solved, np.ndarray) else None
+            points, more = self._fresh(layers, unknowns + SPARE_POINTS)
+            solved = solve_shared(rows + more, unknowns)
+            if solved is Shared.CONTRADICTORY:
+                outside = [points[i] for i in _outside(rows, more, unknowns, self.rng)]
+        return (solved.T if isinstance(solved, np.ndarray) else None), outside
 
-    def _fresh(self, layers: KnownLayers, count: int) -> list[list[fmpq]]:
+    def _fresh(self, layers: KnownLayers, count: int) -> tuple[list[list[fmpq]], list[list[fmpq]]]:
+        """(points, their equations)"""
         found: list[list[fmpq]] = []
+        asked: list[list[fmpq]] = []
         for exponent in SCALES:
             points = gaussian_points(-(-count // len(SCALES)), layers.inputs, exponent, self.rng)
             scales = [fmpz(1) << max(points.exponent, 0)] * points.shape[0]
             heights = layers.preactivations(points.mantissa, scales)[-1]
             found += _equations(layers, heights, scales, list(self.pool.asker.ask(scattered(points), "measure")))
-        return found
+            asked += points.rows()
+        return asked, found
 
     def _verify(self, network: ExactNetwork) -> Verified:
         self.progress.phase("verify")
@@ -267,6 +289,29 @@ class SkipReader:
         inputs, lines = self.fresh
         predicted = functools.partial(kinks_of_network, evaluator, self.oracle.context, self.settings)
         return verify(self.oracle, evaluator, predicted, inputs=inputs, lines=lines, rng=self.rng)
+
+
+def _outside(sure: list[list[fmpq]], more: list[list[fmpq]], unknowns: int, rng: np.random.Generator) -> list[int]:
+    """Of the equations ``more`` those that are contradicted when the others hold with ``sure``; as few as can be."""
+    table = _table(sure + more)
+    best: list[int] = list(range(len(more)))
+    for _ in range(TRIES):
+        order = [*range(len(sure)), *(len(sure) + rng.permutation(len(more))).tolist()]
+        chosen = [order[k] for k in independent(table[order][:, :unknowns].tolist())]
+        if len(chosen) < unknowns:
+            return []
+        solution = rational_matrix(table[chosen][:, :unknowns]).solve(rational_matrix(table[chosen][:, unknowns:]))
+        expected = object_matrix(rational_matrix(table[len(sure) :, :unknowns]) * solution)
+        wrong = np.nonzero((expected != table[len(sure) :, unknowns:]).any(axis=1))[0].tolist()
+        best = min(best, wrong, key=len)
+    return best if 2 * len(best) < len(more) else []
+
+
+def _table(rows: Sequence[Sequence[fmpq]]) -> np.ndarray:
+    table = np.empty((len(rows), len(rows[0])), dtype=object)
+    for i, row in enumerate(rows):
+        table[i, :] = row
+    return table
 
 
 def _equations(
