@@ -1,4 +1,4 @@
-"""ONNX files of dense ReLU networks: a chain of Gemm or MatMul + Add, with Relu between."""
+"""ONNX files of ReLU networks: chains of Gemm or MatMul + Add with Relu between; other graphs go to ``onnx_graph``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from onnx import TensorProto, helper, numpy_helper
 
 from jaxtract.network.exact_network import rational
+from jaxtract.network.onnx_graph import is_chain, read_graph
 from jaxtract.network.relu_network import ReLUNetwork
 
 OPSET = 13
@@ -31,10 +32,11 @@ def load_onnx(path: str | os.PathLike[str]) -> ReLUNetwork:
     """The network that an ONNX graph computes on a batch of shape (batch, inputs).
 
     Weights in float32 and float64 are taken over without rounding (a Gemm with alpha or beta other than 1
-    must not need rounding either). Two affine layers without a Relu between them become one.
+    must not need rounding either). Two affine layers without a Relu between them become one. Convolutions and
+    skip connections (Conv, Add of two results, branches) are read by ``jaxtract.network.onnx_graph``.
 
     Raises:
-        ValueError: not an ONNX file, weights kept outside of it, a graph that is not one chain, or an
+        ValueError: not an ONNX file, weights kept outside of it, a graph that is no ReLU network, or an
             operator that is not understood (named, with its node).
         OSError: the file cannot be opened.
     """
@@ -47,13 +49,19 @@ def load_onnx(path: str | os.PathLike[str]) -> ReLUNetwork:
     except DecodeError as error:
         raise ValueError(f"{path} is not an ONNX model ({error}); export the network again") from error
     try:
-        return _read_chain(model.graph)
+        if is_chain(model.graph):
+            return _read_chain(model.graph)
+        constants = {tensor.name: _array(tensor) for tensor in model.graph.initializer}
+        for node in model.graph.node:
+            if node.op_type == "Constant":
+                constants[node.output[0]] = _constant(node, f"node {node.name or node.output[0]!r} (Constant)")
+        return read_graph(model.graph, constants)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
 def save_onnx(network: ReLUNetwork, path: str | os.PathLike[str]) -> None:
-    """Writes Gemm and Relu nodes in float64, input "x" of shape (batch, inputs), output "y".
+    """Writes Gemm and Relu nodes in float64, input "x" of shape (batch, inputs), output "y"; skips as Gemm and Add.
 
     Raises:
         ValueError: the name does not end in ``.onnx``.
@@ -67,7 +75,17 @@ def save_onnx(network: ReLUNetwork, path: str | os.PathLike[str]) -> None:
         constants.append(numpy_helper.from_array(np.array(weight), f"W{index}"))
         constants.append(numpy_helper.from_array(np.array(bias), f"b{index}"))
         affine = "y" if index == last else f"z{index}"
-        nodes.append(helper.make_node("Gemm", [current, f"W{index}", f"b{index}"], [affine], f"gemm{index}", transB=1))
+        into = [place for place in network.skips if place[1] == index + 1]
+        names = [f"{affine}.{k}" for k in range(len(into))] + [affine]
+        nodes.append(
+            helper.make_node("Gemm", [current, f"W{index}", f"b{index}"], [names[0]], f"gemm{index}", transB=1)
+        )
+        for k, (source, target) in enumerate(into):
+            name = f"S{source}_{target}"
+            constants.append(numpy_helper.from_array(np.array(network.skips[source, target]), name))
+            read = "x" if source == 0 else f"h{source - 1}"
+            nodes.append(helper.make_node("Gemm", [read, name], [f"from.{name}"], f"gemm.{name}", transB=1))
+            nodes.append(helper.make_node("Add", [names[k], f"from.{name}"], [names[k + 1]], f"add.{name}"))
         if index < last:
             current = f"h{index}"
             nodes.append(helper.make_node("Relu", [affine], [current], f"relu{index}"))
