@@ -44,7 +44,8 @@ from jaxtract import (
     extract_network,
     load_target,
 )
-from jaxtract.network.families import exact_network, he
+from jaxtract.network.families import exact_network, he, residual, with_skips
+from jaxtract.network.structure import structure_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Trial:
     per_parameter: float
     ratio: float
     seconds: float
+    structure: tuple[str, ...]
 
 
 def cases() -> list[Case]:
@@ -78,6 +80,11 @@ def cases() -> list[Case]:
         _he((16, 32, 32, 16, 4), 3),
         _he((784, 64, 32, 10), 3),
         Case("digits-deep", lambda seed: load_target("digits-deep").exact(), 3),
+        Case("digits-conv", lambda seed: load_target("digits-conv").exact(), 3),
+        _skipping("20-16-16-1, input to layer 2", [(0, 2)]),
+        _skipping("20-16-16-1, input to output", [(0, 3)]),
+        Case("20-16-16-1, residual block", lambda seed: residual((20, 16, 16, 1), seed).exact(), 10),
+        Case("20-16-16-3, residual block", lambda seed: residual((20, 16, 16, 3), seed).exact(), 10),
     ]
 
 
@@ -85,13 +92,17 @@ def run(case: Case, seed: int) -> Trial:
     """Extract one network and compare it with the truth."""
     network = case.build(seed)
     extraction = extract_network(ExactNetworkOracle(network), ExactContext(), options=ExtractOptions(seed=seed))
-    verdict = "no network" if extraction.network is None else certify(extraction.network, network).verdict
+    verdict, structure = "no network", ()
+    if extraction.network is not None:
+        verdict = certify(extraction.network, network).verdict
+        structure = tuple(structure_of(extraction.network).in_words())
     return Trial(
         verdict,
         extraction.outcome.name.lower(),
         (extraction.queries.search + extraction.queries.measure) / network.parameters,
         extraction.seconds / extraction.oracle_seconds,
         extraction.seconds,
+        structure,
     )
 
 
@@ -104,6 +115,8 @@ def table(chosen: Sequence[Case], seeds: int | None, console: Console) -> Table:
         for seed, trial in enumerate(trials):
             if trial.verdict != "identical":
                 console.print(f"{case.name} seed {seed}: {trial.verdict}, {trial.outcome}")
+        for line in sorted({line for trial in trials for line in trial.structure}):
+            console.print(f"{case.name}: {line}")
         out.add_row(*_cells(case.name, trials))
         console.print("  ".join(_cells(case.name, trials)))
     return out
@@ -125,6 +138,10 @@ def _he(widths: tuple[int, ...], seeds: int) -> Case:
     return Case("-".join(map(str, widths)), lambda seed: exact_network(he(widths, seed)), seeds)
 
 
+def _skipping(name: str, places: list[tuple[int, int]]) -> Case:
+    return Case(name, lambda seed: with_skips((20, 16, 16, 1), seed, places).exact(), 10)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="one seed of the small cases, for the tests")
@@ -132,7 +149,8 @@ def main() -> None:
     options = parser.parse_args()
     chosen = [case for case in cases() if not options.only or case.name in options.only]
     if options.small:
-        chosen = [case for case in chosen if case.name in ("10-10-10-1", "10-15-15-1", "digits-deep")]
+        small = ("10-10-10-1", "10-15-15-1", "digits-deep", "20-16-16-1, residual block")
+        chosen = [case for case in chosen if case.name in small]
     console = Console()
     console.print(table(chosen, 1 if options.small else None, console))
 

@@ -4,13 +4,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from test_skips import EVERYWHERE, with_skips
 
 from jaxtract.network.files_onnx import load_onnx, save_onnx
 from jaxtract.network.structure import structure_of
 from jaxtract.oracle.frameworks import OnnxRuntimeOracle
 from jaxtract.oracle.points import scattered
 from precision.dyadic import from_float64
-from test_skips import EVERYWHERE, with_skips
 
 RNG = np.random.default_rng(0)
 

@@ -10,9 +10,10 @@ import pytest
 
 from jaxtract.network.canonical import canonical_form
 from jaxtract.network.files import load_network
+from jaxtract.network.structure import structure_of
 from jaxtract.targets import load_target, targets
 
-NAMES = ["breast-cancer", "diabetes", "digits", "digits-deep", "digits-eight"]
+NAMES = ["breast-cancer", "diabetes", "digits", "digits-conv", "digits-deep", "digits-eight"]
 
 
 @functools.cache
@@ -30,7 +31,7 @@ def script():
 def test_the_registry():
     assert sorted(targets()) == NAMES
     deep = [name for name, target in sorted(targets().items()) if not target.one_hidden_layer]
-    assert deep == ["digits-deep", "digits-eight"]
+    assert deep == ["digits-conv", "digits-deep", "digits-eight"]
     assert targets()["digits-eight"].hidden_layers == 8
 
 
@@ -43,7 +44,18 @@ def test_targets_load_as_described(name):
     # Every hidden neuron counts: none is a constant, a duplicate or without output.
     assert canonical_form(network.exact()).widths == target.widths
     # Weights that training has let decay to nothing make a strange target.
-    assert min(float(np.abs(weight).min()) for weight in network.weights) > 1e-6
+    # Outside of its kernels a convolution is zero.
+    sizes = [np.abs(np.asarray(weight)) for weight in network.weights]
+    assert min(float(size[size > 0].min()) for size in sizes) > 1e-6
+    assert all((size > 0).all() for size in sizes) or name == "digits-conv"
+
+
+def test_the_convolutional_target_shares_its_weights():
+    first, second = structure_of(load_target("digits-conv").exact()).convolutions
+    assert (first.kernel, first.stride, first.padding) == ((3, 3), (2, 2), (1, 1))
+    assert (first.input, first.output, first.weights) == ((1, 8, 8), (4, 4, 4), 40)
+    assert (second.kernel, second.stride, second.padding) == ((2, 2), (2, 2), (0, 0))
+    assert (second.input, second.output, second.weights) == ((4, 4, 4), (8, 2, 2), 136)
 
 
 def test_unknown_targets_are_named():

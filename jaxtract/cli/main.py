@@ -25,6 +25,7 @@ from jaxtract.cli.record import add_record_options, end_record, record_report, r
 from jaxtract.cli.serve import add_http_options, add_serve, http_options
 from jaxtract.evaluation.served import EvaluatorName
 from jaxtract.layers.any_network import ExtractOptions, extract_network
+from jaxtract.network.structure import structure_of
 from jaxtract.oracle.serve import ExactNetworkOracle
 from jaxtract.report.outcome import Extraction
 from jaxtract.report.report import report_of
@@ -34,7 +35,7 @@ from precision.contexts import context_named
 
 EXTRACT_HELP = """\
 Read a network off from queries alone. TARGET is the black box: a built-in name (see `jaxtract targets`),
-a .npz with W0, b0, W1, b1, ... meaning x @ W + b, an .onnx of Gemm / MatMul + Add / Relu,
+a .npz with W0, b0, W1, b1, ... meaning x @ W + b (skips: see load_npz), an .onnx of Gemm, MatMul, Conv, Add, Relu,
 http:// or https:// of a server (see `jaxtract serve`), onnxruntime:FILE for a session in its own precision, or
 module:callable for any oracle of your own. Depth and widths need not be known. More than one hidden layer
 is read in the exact context only.
@@ -181,6 +182,9 @@ def _show_report(console: Console, report: dict[str, Any], extraction: Extractio
         rows["residual"] = f"2^-{verified['residual_bits']} of the largest answer"
     for name, value in rows.items():
         table.add_row(name, value)
+    if extraction.network is not None:
+        for line in structure_of(extraction.network).in_words():
+            table.add_row("structure", line)
     table.add_row("shown", "\n".join(report["statement"]))
     for sentence in report["not_resolved"]:
         table.add_row("not resolved", sentence)

@@ -178,6 +178,28 @@ def duplicate(widths: Sequence[int], seed: int) -> ReLUNetwork:
     return draw.network()
 
 
+def with_skips(widths: Sequence[int], seed: int, places: Sequence[tuple[int, int]]) -> ReLUNetwork:
+    """``he`` with dense skip connections N(0, 1 / width of the source) at ``places``, (source, target) layers."""
+    widths, dense, rng = _checked(widths), he(widths, seed), np.random.default_rng((seed, 1))
+    skips = {(s, t): rng.standard_normal((widths[t], widths[s])) / np.sqrt(widths[s]) for s, t in places}
+    return ReLUNetwork(dense.weights, dense.biases, skips)
+
+
+def residual(widths: Sequence[int], seed: int) -> ReLUNetwork:
+    """``he`` with h_1 = s(z_1) and h_l = h_{l-1} + s(z_l) from the second hidden layer on: residual blocks.
+
+    As skips: what reads h_l reads the activations of all hidden layers up to l with the same matrix.
+
+    Raises:
+        ValueError: the hidden widths are not equal.
+    """
+    widths, dense = _checked(widths), he(widths, seed)
+    if len(set(widths[1:-1])) > 1:
+        raise ValueError(f"widths {tuple(widths)}: a residual block adds layers of equal width")
+    skips = {(s, t): dense.weights[t - 1] for t in range(3, len(widths)) for s in range(1, t - 1)}
+    return ReLUNetwork(dense.weights, dense.biases, skips)
+
+
 FAMILIES: dict[str, Callable[[Sequence[int], int], Network]] = {
     "he": he,
     "uniform": uniform,

@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxtract.network.canonical import canonical_form, float64_scaled
 from jaxtract.network.exact_network import ExactNetwork
+from jaxtract.network.structure import structure_of
 from jaxtract.report.outcome import Extraction
 from jaxtract.report.statement import statement
 
@@ -18,7 +19,8 @@ def report_of(extraction: Extraction, target: str, command: str, *, evaluator: s
     """Everything about a run but the weights, ready for JSON.
 
     ``parameters`` counts weights and biases; ``identifiable_parameters`` leaves out one free scale per hidden
-    neuron. Both are None when no network was found. ``statement`` says in words what fresh queries showed.
+    neuron. Both are None when no network was found. ``structure`` lists skip connections and convolutions, with their
+    kernels as exact rationals (``jaxtract.network.structure``). ``statement`` says in words what fresh queries showed.
     """
     network = extraction.network
     per_parameter = extraction.queries_per_parameter
@@ -31,6 +33,7 @@ def report_of(extraction: Extraction, target: str, command: str, *, evaluator: s
         "widths": None if network is None else list(network.widths),
         "parameters": None if network is None else network.parameters,
         "identifiable_parameters": None if network is None else network.identifiable_parameters,
+        "structure": None if network is None else structure_of(network).as_dict(),
         "queries": extraction.queries.as_dict(),
         "queries_per_parameter": None if per_parameter is None else round(per_parameter, 4),
         "seconds": {"total": round(extraction.seconds, 3), "oracle": round(extraction.oracle_seconds, 3)},
