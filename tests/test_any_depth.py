@@ -314,7 +314,7 @@ def test_boundary_points_lie_on_the_boundary():
 
 
 def test_extreme_lines_reach_what_random_ones_miss():
-    """Lines between extremes meet rarely seen neurons several times as often as random lines do."""
+    """Extremes reach neurons most of whose weights are negative, which are hardly ever on."""
     rng = np.random.default_rng(1)
     layers = stacked(
         8,
@@ -328,7 +328,7 @@ def test_extreme_lines_reach_what_random_ones_miss():
             )
         ],
     )
-    rare = [w / np.linalg.norm(w) for w in rng.standard_normal((40, 12))]
+    rare = [w / np.linalg.norm(w) for w in rng.standard_normal((40, 12)) - 1]
 
     def shares(points):
         a = np.maximum(layers.values64(points)[-1], 0)
@@ -336,7 +336,7 @@ def test_extreme_lines_reach_what_random_ones_miss():
 
     extreme = shares(extreme_points(layers, 200, rng)).max(axis=0)
     usual = shares(rng.standard_normal((200, 8))).max(axis=0)
-    assert np.mean(extreme > usual) > 0.7 and extreme.mean() > 1.1 * usual.mean()
+    assert np.mean(extreme > usual) > 0.7 and extreme.mean() > usual.mean() + 0.1
     line = extreme_line(layers, rng)
     assert line.direction[line.pivot] == 1 and all(abs(x) <= 1 for x in line.direction)
 

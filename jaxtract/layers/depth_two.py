@@ -35,7 +35,7 @@ from jaxtract.verification.agreement import Verified, agree_bits, kinks_of_form,
 from precision.context import Context
 from precision.dyadic import dyadic_matrix, power_of_two
 
-FEWEST_BEND_TESTS = 4
+FEWEST_BEND_TESTS, MOST_BEND_TESTS, QUERIES_A_TEST = 4, 12, 8
 """Kinks of the first line on which the depth is tested; more where a gradient costs more."""
 
 
@@ -89,6 +89,12 @@ def extract_depth_two(
     """
     chosen = options or DepthTwoOptions()
     return DepthTwo(oracle, context, chosen, progress or NoProgressMeter()).run(keep)
+
+
+def _bend_tests(line: Line, profile: LineProfile) -> int:
+    """How many kinks to test: for a twentieth of what the gradients of this line would cost in vain."""
+    gradients = len(profile.pieces) * len(line.base)
+    return min(MOST_BEND_TESTS, max(FEWEST_BEND_TESTS, gradients // (20 * QUERIES_A_TEST)))
 
 
 class Deeper(Exception):  # noqa: N818  (a finding about f)
@@ -215,8 +221,7 @@ class DepthTwo:
         self.progress.phase("measure")
         if self.first_line is None:
             self.first_line = (line, profile)
-            tests = FEWEST_BEND_TESTS + min(4, self.oracle.inputs // 64)
-            if self.test_bends and bends(self.oracle, line, profile, self.rng, kinks=tests):
+            if self.test_bends and bends(self.oracle, line, profile, self.rng, kinks=_bend_tests(line, profile)):
                 raise Deeper
         self._measure(asker, line, profile)
 

@@ -36,7 +36,7 @@ BESIDE_BITS = 80
 """... and asks 2^-BESIDE_BITS and twice that away from the neuron's own boundary, on both sides."""
 
 FEWEST_LOST = 2
-"""A neuron is given up when this many crossings showed nothing, and more than half as many as showed something."""
+"""A neuron is given up when this many crossings showed nothing, and more than a third as many as showed something."""
 
 
 FEWEST_CROSSINGS = 4
@@ -177,7 +177,7 @@ class BoundaryWalk:
 
     @property
     def given_up(self) -> bool:
-        return self.lost >= FEWEST_LOST and 2 * self.lost > self.crossings
+        return self.lost >= FEWEST_LOST and 3 * self.lost > self.crossings
 
     @property
     def trusted(self) -> bool:

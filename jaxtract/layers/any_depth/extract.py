@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from flint import fmpq, fmpq_mat
+from flint import fmpq, fmpq_mat, fmpz_mat
 
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk
@@ -30,6 +30,7 @@ from jaxtract.layers.any_depth.extreme_lines import extreme_line, extreme_points
 from jaxtract.layers.any_depth.first_layer import measure_line, straight
 from jaxtract.layers.any_depth.found_layers import (
     FoundLayer,
+    Output,
     Row,
     merge_rows,
     rescaled_columns,
@@ -38,9 +39,24 @@ from jaxtract.layers.any_depth.found_layers import (
 )
 from jaxtract.layers.any_depth.input_slice import SliceAsker
 from jaxtract.layers.any_depth.layer_rows import row_of, run_walks
-from jaxtract.layers.any_depth.layer_signs import Region, Span, determinable, signs_by_gradients, signs_by_rows, span_of
+from jaxtract.layers.any_depth.layer_signs import (
+    Region,
+    Sides,
+    Span,
+    determinable,
+    missing_at,
+    signs_by_gradients,
+    signs_by_rows,
+    span_of,
+)
 from jaxtract.layers.any_depth.open_weights import OpenWeights, Weight, at_borders, behind_boundaries, solve_open
-from jaxtract.layers.any_depth.output_layer import Tail, fit_output, known_at
+from jaxtract.layers.any_depth.output_layer import (
+    Tail,
+    fit_output,
+    known_at,
+    remember_output,
+    remembered_output,
+)
 from jaxtract.layers.any_depth.pool import Pool, Sighting
 from jaxtract.layers.any_depth.predicted import visible_places
 from jaxtract.layers.any_depth.read_with_skips import Found, SkipReader
@@ -86,8 +102,19 @@ RANDOM_LINES = 0.25
 PATIENCE = 3
 """How many times lines are added to find what a layer lacks before the next layer is begun without it."""
 
-LEAST_SEEN = 0.35
-"""Share of its predicted places where a row must be seen: what is behind it is not always on."""
+LEAST_SEEN, MOSTLY_SEEN = 0.4, 0.7
+"""Shares of its predicted places where a row is seen: below the first it is refuted, above the second believed.
+
+What is behind a neuron is not always on, so that it is not seen everywhere; a deeper neuron that was walked by mistake
+is met only in the cells of the layers before it that the walk has been to. Between the two more places are asked.
+"""
+
+FEWEST_LINES = 3
+"""Lines after which a hyperplane of the first layer has been met twice."""
+
+CONFIRMATIONS = 4
+"""Times that places are asked for a row that is neither refuted nor believed."""
+
 COUNTEREXAMPLE_BITS = 40
 
 
@@ -177,6 +204,9 @@ class AnyDepth:
         self.fruitful: dict[int, bool] = {}
         self._stacks: dict[int, tuple[list[tuple[Row, int]], KnownLayers]] = {}
         self._full_rows: tuple[np.ndarray, np.ndarray] | None = None
+        self._constant: np.ndarray | None = None
+        self._sides_known: dict[int, dict[Kink, Sides]] = {}
+        self._sides_for: dict[int, KnownLayers] = {}
         self._seen_complete: tuple[KnownLayers, int] | None = None
 
     def run(self, keep: Callable[[Extraction], None] | None) -> Extraction:
@@ -265,10 +295,55 @@ class AnyDepth:
 
     def _read_output(self) -> bool:
         """The output layer over what is known, and the open weights that it lets us see; False when it does not fit."""
-        self.output = self._fit_output()
-        if self.output is not None and (self._complete_by_differences() or self._complete_last()):
-            self.output = self._fit_output()
+        self.output = self._fit_output() or self._extended_output()
+        if self.output is None:
+            return False
+        remember_output(self.output, self._known(len(self.layers)), self.layers[-1].rows)
+        self._constant = np.array(self.output.network.biases[1].entries(), dtype=object)
+        if self._complete_by_differences() or self._complete_last():
+            self.output = self._fit_output() or self._extended_output()
         return self.output is not None
+
+    def _extended_output(self) -> Tail | None:
+        """The output layer as it was, and the weights of new neurons from the borders at which they were found.
+
+        Open weights can leave too few places where f is known and undisturbed to read the layer again.
+        """
+        rows = self.layers[-1].rows
+        new = [row for row in rows if row.output is None]
+        if self._constant is None or len(new) == len(rows):
+            return None
+        known = self._known(len(self.layers))
+        if new:
+            self.output = remembered_output(known, rows, self._constant)
+            _, recovered = self._recovered()
+            for i, row in enumerate(rows):
+                if row.output is None:
+                    row.output = self._output_at_borders(known, recovered, i, row)
+            if any(row.output is None for row in new):
+                return None
+        return remembered_output(known, rows, self._constant)
+
+    def _output_at_borders(self, known: KnownLayers, recovered: Recovered, neuron: int, row: Row) -> Output | None:
+        """What a neuron of the last layer adds to f, from a border on its boundary; the sides decide its sign."""
+        for index, line in enumerate(self.pool.lines):
+            if not line.border:
+                continue
+            places = [(index, line.kinks[0]), (index, fmpq(1))]
+            heights, scales = self.pool.heights(known, places)
+            at_kink, behind = heights[-1][0, neuron], heights[-1][1, neuron]
+            if at_kink != 0 or behind == 0:
+                continue
+            bases, directions = (dyadic_matrix([e], self.slice.rank) for e in (line.line.base, line.line.direction))
+            expected = recovered.ask(on_lines(bases, directions, [0, 0], [fmpq(-1), fmpq(1)]), "search")
+            before, after = (
+                piece.on(self.context, fmpq(t)) for piece, t in zip(line.profile.pieces, (-1, 1), strict=True)
+            )
+            if any(before != expected[0]) or all(after == expected[1]):
+                continue
+            height = fmpq(behind, scales[1]) / row.integer_factor()
+            return Output((after - expected[1]) / abs(height), 1 if height > 0 else -1)
+        return None
 
     def _next_lines(self, counterexamples: np.ndarray) -> list[Line]:
         rank = self.slice.rank
@@ -291,6 +366,7 @@ class AnyDepth:
         self.blocked = 0
         if lines:
             self.pool.search(lines, self.settings)
+            self._review()
 
     def _explain(self) -> None:
         """Find rows for unexplained kinks until none comes any more."""
@@ -342,11 +418,10 @@ class AnyDepth:
         passing: list[list[int]] = [[] for _ in kinks]
         unknown: list[list[int]] = [[] for _ in kinks]
         for level in range(depth, 1, -1):
-            for i, span in enumerate(self._spans(level, kinks)):
-                if span is Span.INSIDE:
-                    passing[i].append(level)
-                elif span is Span.EVERYTHING:
-                    unknown[i].append(level)
+            for i, (span, sides) in enumerate(zip(self._spans(level, kinks), self._sides(level, kinks), strict=True)):
+                if sides is Sides.SAME or span is Span.OUTSIDE:
+                    continue
+                (passing if span is Span.INSIDE or sides is Sides.BORDER else unknown)[i].append(level)
         new = depth + 1 if depth and self.blocked != depth + 1 and not self._incomplete() else None
         found = []
         for kink, sure, open_ in zip(kinks, passing, unknown, strict=True):
@@ -374,6 +449,19 @@ class AnyDepth:
             else:
                 found.append(Span.EVERYTHING if (on & missing).any() else span_of(layers, pattern, on, form.normal))
         return found
+
+    def _sides(self, level: int, kinks: Sequence[Kink]) -> list[Sides]:
+        """Whether the kinks can be those of neurons that layer ``level`` lacks."""
+        layers = self._known(level)
+        if self._sides_for.get(level) is not layers:
+            self._sides_for[level], self._sides_known[level] = layers, {}
+        known = self._sides_known[level]
+        fresh = [kink for kink in kinks if kink not in known and self.pool.is_measured(kink)]
+        places = [(line, self.pool.lines[line].middle(k)) for line, k in fresh]
+        for (line, k), pattern in zip(fresh, self.pool.patterns(layers, places), strict=True):
+            gradients = self.pool.lines[line].gradients
+            known[line, k] = missing_at(layers, pattern, gradients[k], gradients[k + 1])
+        return [known.get(kink, Sides.OPEN) for kink in kinks]
 
     def _incomplete(self) -> bool:
         """Whether some gradient of f shows that the last layer lacks a neuron (or that f reads an earlier one)."""
@@ -405,7 +493,7 @@ class AnyDepth:
     def _worth_measuring(self, kinks: Sequence[Kink]) -> list[Kink]:
         """Kinks that are measured already; else those of one line."""
         fresh = [kink for kink in kinks if kink not in self.done]
-        measured = [(i, k) for i, k in fresh if {k, k + 1} <= self.pool.lines[i].gradients.keys()]
+        measured = [kink for kink in fresh if self.pool.is_measured(kink)]
         if measured or not fresh:
             return measured
         line = fresh[0][0]
@@ -466,7 +554,7 @@ class AnyDepth:
         self._signs_at_borders(level)
         if not all(self.layers[-1].signs):
             return
-        readers = [Row([*row.weights, *([None] * added)], row.bias, row.seen_at) for row in later[0].rows]
+        readers = [dataclasses.replace(row, weights=[*row.weights, *([None] * added)]) for row in later[0].rows]
         self.layers += [FoundLayer(readers, later[0].signs), *later[1:]]
         self._carry_scales(level, factors)
 
@@ -500,9 +588,16 @@ class AnyDepth:
     # -- one layer --
 
     def _straight_rows(self, sightings: Sequence[Sighting]) -> list[Row]:
-        forms = [s.form for s in sightings if s.form is not None]
+        """Rows of the first layer. A hyperplane meets every line: one that meets no kink elsewhere is not asked for."""
+        seen = [s for s in sightings if s.form is not None]
+        lines, met = sum(not line.border for line in self.pool.lines), self._met_again(seen)
+        chosen = [
+            k for k, s in enumerate(seen) if len(met[k]) > 1 or lines < FEWEST_LINES or self.pool.lines[s.line].border
+        ]
+        forms = [form for k in chosen if (form := seen[k].form) is not None]
+        free = [[side[chosen] for side in met[k]] for k in chosen]
         places = 1 if not self.layers else 4
-        known = straight(self.pool.asker, forms, self._met_again(sightings), self.rng, most_places=places)
+        known = straight(self.pool.asker, forms, free, self.rng, most_places=places)
         return merge_rows([Row(list(f.normal), f.offset) for f, flat in zip(forms, known, strict=True) if flat])
 
     def _met_again(self, sightings: Sequence[Sighting]) -> list[list[np.ndarray]]:
@@ -614,18 +709,40 @@ class AnyDepth:
         self.layers[level - 2] = self.layers[level - 2].oriented()
 
     def _confirmed(self, level: int, rows: Sequence[Row]) -> list[Row]:
-        """Rows that predict where else f bends: a deeper neuron walked by mistake does not."""
+        """Rows that predict where else f bends: a deeper neuron walked by mistake does so in a few cells only."""
         if not rows:
             return []
         candidate = stacked(self.slice.rank, [*self.layers[: level - 1], FoundLayer(list(rows), [0] * len(rows))])
         seen, unseen = self.pool.crossings(candidate, [row.missing for row in rows])
-        doubtful = [i for i in range(len(rows)) if seen[i] < 3 or seen[i] < unseen[i]]
-        for i, (hits, asked) in zip(
-            doubtful, visible_places(self.pool.asker, candidate, rows, doubtful, self.rng), strict=True
-        ):
-            # The sighting that the row comes from proves nothing.
-            seen[i], unseen[i] = seen[i] - 1 + hits, unseen[i] + asked - hits
-        return [row for row, s, u in zip(rows, seen, unseen, strict=True) if s >= 2 and s >= LEAST_SEEN * (s + u)]
+        # The sighting that the row comes from proves nothing.
+        seen = [max(s - 1, 0) for s in seen]
+        doubtful = [i for i in range(len(rows)) if seen[i] < 2 or seen[i] < MOSTLY_SEEN * (seen[i] + unseen[i])]
+        for _ in range(CONFIRMATIONS):
+            if not doubtful:
+                break
+            places = visible_places(self.pool.asker, candidate, rows, doubtful, self.rng)
+            for i, (hits, asked) in zip(doubtful, places, strict=True):
+                seen[i], unseen[i] = seen[i] + hits, unseen[i] + asked - hits
+            doubtful = [i for i in doubtful if LEAST_SEEN <= _share(seen[i], unseen[i]) < MOSTLY_SEEN]
+        return [
+            row
+            for row, s, u in zip(rows, seen, unseen, strict=True)
+            if s >= 2 and _share(s, u) >= (LEAST_SEEN + MOSTLY_SEEN) / 2
+        ]
+
+    def _review(self) -> None:
+        """Drop rows that the lines searched since then refute, and what was read behind them."""
+        for level in range(2, len(self.layers) + 1):
+            layer = self.layers[level - 1]
+            seen, unseen = self.pool.crossings(self._known(level), [row.missing for row in layer.rows])
+            kept = [k for k, (s, u) in enumerate(zip(seen, unseen, strict=True)) if u < 3 or _share(s, u) >= LEAST_SEEN]
+            if len(kept) < len(layer.rows):
+                self.layers = self.layers[:level]
+                self.layers[-1] = FoundLayer([layer.rows[k] for k in kept], [layer.signs[k] for k in kept])
+                if not kept:
+                    self.layers.pop()
+                self.versions = [v + (later >= level) for later, v in enumerate(self.versions)]
+                return
 
     def _complete(self, level: int) -> None:
         """Open weights of a layer's rows: from the pool, then from new walks all over the boundaries."""
@@ -671,7 +788,28 @@ class AnyDepth:
         heights, scales = self.pool.heights(layers, [place for place, _ in known])
         points = [self.pool.lines[i].point(t) for (i, t), _ in known] if layers.depth == 1 else []
         values = known_at(heights, scales, points, [value for _, value in known])
-        return fit_output(self.pool.asker, layers, values, self.context, self.rng)
+        free = self._undisturbed(heights)
+        kept, doubtful = np.nonzero(free)[0].tolist(), np.nonzero(~free)[0].tolist()
+        return fit_output(
+            self.pool.asker,
+            layers,
+            values.at(kept),
+            self.context,
+            self.rng,
+            undisturbed=self._undisturbed,
+            doubtful=values.at(doubtful),
+            open_columns=sorted({i for row in self.layers[-1].rows for i in row.missing}),
+            seen_at=[row.seen_at for row in self.layers[-1].rows],
+        )
+
+    def _undisturbed(self, heights: Sequence[fmpz_mat]) -> np.ndarray:
+        """At which points no open weight acts: what it reads is off. From the pre-activations of all layers."""
+        usable = np.ones(heights[0].nrows(), dtype=bool)
+        for z, layer in zip(heights, self.layers[1:], strict=False):
+            sources = sorted({i for row in layer.rows for i in row.missing})
+            if sources:
+                usable &= ~np.array([any(row[i] > 0 for i in sources) for row in z.tolist()], dtype=bool)
+        return usable
 
     def _complete_last(self) -> bool:
         """Open weights of the last layer from inputs where both neurons are on; True when one was found."""
@@ -884,6 +1022,10 @@ class AnyDepth:
             not_resolved=tuple(sentences),
             seed=self.options.seed,
         )
+
+
+def _share(seen: int, unseen: int) -> float:
+    return seen / max(1, seen + unseen)
 
 
 def to_rational(value: float) -> fmpq:

@@ -12,16 +12,26 @@ from jaxtract.geometry.known_layers import KnownLayers
 from precision.context import common_denominator
 
 
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """f = ... + weights (outputs,) times relu(side * z), z in the scale of the row."""
+
+    weights: np.ndarray
+    side: int
+
+
 @dataclasses.dataclass
 class Row:
     """z = weights . a + bias up to sign and scale; ``None`` where a weight is not known.
 
-    ``seen_at`` holds places (float64) where the neuron's boundary was seen.
+    ``seen_at`` holds places (float64) where the neuron's boundary was seen. ``output``, of a row of the last layer, is
+    what it adds to f as far as that was read before.
     """
 
     weights: list[fmpq | None]
     bias: fmpq
     seen_at: list[np.ndarray] = dataclasses.field(default_factory=list)
+    output: Output | None = None
 
     @property
     def missing(self) -> list[int]:
@@ -51,6 +61,11 @@ class Row:
         weights, bias = self.integers()
         return Row([fmpq(w) for w in weights], fmpq(bias), self.seen_at)
 
+    def negative(self) -> Row:
+        """-z: the same boundary, the other side."""
+        output = None if self.output is None else Output(self.output.weights, -self.output.side)
+        return Row([None if w is None else -w for w in self.weights], -self.bias, self.seen_at, output)
+
     def merged(self, other: Row) -> Row | None:
         """Both together when they are one neuron up to sign and scale, else None.
 
@@ -71,7 +86,7 @@ class Row:
             a if a is not None else (None if b is None else factor * b)
             for a, b in zip(self.weights, other.weights, strict=True)
         ]
-        return Row(weights, self.bias, [*self.seen_at, *other.seen_at])
+        return Row(weights, self.bias, [*self.seen_at, *other.seen_at], self.output)
 
 
 @dataclasses.dataclass
@@ -83,10 +98,7 @@ class FoundLayer:
 
     def oriented(self) -> FoundLayer:
         """Rows multiplied by their known signs."""
-        rows = [
-            Row([None if w is None else -w for w in row.weights], -row.bias, row.seen_at) if sign < 0 else row
-            for row, sign in zip(self.rows, self.signs, strict=True)
-        ]
+        rows = [row.negative() if sign < 0 else row for row, sign in zip(self.rows, self.signs, strict=True)]
         return FoundLayer(rows, [abs(sign) for sign in self.signs])
 
 
@@ -95,7 +107,9 @@ def rescaled_columns(rows: Sequence[Row], factors: Sequence[fmpq]) -> list[Row]:
     if all(factor == 1 for factor in factors):
         return list(rows)
     return [
-        Row([None if w is None else w / f for w, f in zip(row.weights, factors, strict=True)], row.bias, row.seen_at)
+        dataclasses.replace(
+            row, weights=[None if w is None else w / f for w, f in zip(row.weights, factors, strict=True)]
+        )
         for row in rows
     ]
 

@@ -77,23 +77,37 @@ def signs_by_gradients(layers: KnownLayers, regions: Iterable[Region]) -> tuple[
 
     A neuron that takes part is on in the region. One that takes no part but bends f at the region's border is on
     beyond it. 0 where nothing was seen, or where the same neuron was seen on at both sides: two neurons on one
-    hyperplane.
+    hyperplane. When some region is not explained, a neuron is missing, and only regions count where it would show.
     """
+    found = [
+        (region, composition(layers.forms(layers.depth - 1, region.pattern)[0], region.gradient)) for region in regions
+    ]
+    unexplained = sum(taking is None for _, taking in found)
     width = layers.widths[-1]
     plus, minus = np.zeros(width, dtype=bool), np.zeros(width, dtype=bool)
-    unexplained = 0
-    for region in regions:
-        matrix, _ = layers.forms(layers.depth - 1, region.pattern)
-        found = composition(matrix, region.gradient)
-        if found is None:
-            unexplained += 1
+    for region, taking in found:
+        if taking is None or (unexplained and not _shows_missing(layers, region.pattern)):
             continue
         side = region.pattern[-1]
-        for i in found.present | (found.absent & region.borders):
-            positive = bool(side[i]) == (i in found.present)
+        for i in taking.present | (taking.absent & region.borders):
+            positive = bool(side[i]) == (i in taking.present)
             (plus if positive else minus)[i] = True
     signs = np.where(plus & ~minus, 1, np.where(minus & ~plus, -1, 0))
     return [int(s) for s in signs], unexplained
+
+
+def _shows_missing(layers: KnownLayers, pattern: Pattern) -> bool:
+    """Whether the gradient of one neuron more would be no combination of those of the known ones."""
+    matrix, _ = layers.forms(layers.depth - 1, pattern)
+    return _rank([int(x) for x in matrix.entries()], matrix.ncols()) < _let_through(layers, pattern)
+
+
+def _let_through(layers: KnownLayers, pattern: Pattern) -> int:
+    """Dimension of the gradients that a neuron of the last layer can have in a region."""
+    if layers.depth == 1:
+        return layers.inputs
+    before = layers.forms(layers.depth - 2, pattern)[0].tolist()
+    return _rank([int(x) for i in np.nonzero(pattern[-2])[0].tolist() for x in before[i]], layers.inputs)
 
 
 def determinable(matrix: fmpz_mat) -> list[int]:
@@ -112,7 +126,7 @@ def determinable(matrix: fmpz_mat) -> list[int]:
 
 
 class Span(enum.Enum):
-    """Whether a normal is a combination of given gradients, and whether that says anything."""
+    """Whether a vector is a combination of given gradients, and whether that says anything."""
 
     OUTSIDE = 0
     INSIDE = 1
@@ -135,6 +149,39 @@ def span_of(layers: KnownLayers, pattern: Pattern, on: np.ndarray, normal: Seque
     entries += [int(x) % PRIME for x in integer_rows(target).entries()]
     joined = nmod_mat(len(chosen) + 1, len(normal), entries, PRIME)
     return Span.INSIDE if joined.rank() == rank else Span.OUTSIDE
+
+
+class Sides(enum.Enum):
+    """What the gradients of f on both sides of a kink say about a neuron that the last known layer lacks."""
+
+    BORDER = "one side is explained by the known neurons, the other is not: the kink may be the missing neuron's"
+    SAME = "both sides are explained, or both lack the same: no missing neuron of this layer makes this kink"
+    OPEN = "nothing can be told"
+
+
+def missing_at(layers: KnownLayers, pattern: Pattern, left: np.ndarray, right: np.ndarray) -> Sides:
+    """Whether a kink between two gradients of f (outputs, inputs) can be that of a neuron missing in the last layer.
+
+    What is missing adds its own gradient on one side of its boundary only. Modulo the gradients of the known neurons
+    (and a prime) both sides then differ; for any other kink they span the same, unless several neurons are missing.
+    """
+    matrix, _ = layers.forms(layers.depth - 1, pattern)
+    inputs, most = matrix.ncols(), _let_through(layers, pattern)
+    known = [int(x) for x in matrix.entries()]
+    rank = _rank(known, inputs)
+    if rank >= most:
+        return Sides.OPEN
+    sides = [[int(x) for x in integer_rows(gradient).entries()] for gradient in (left, right)]
+    lacks = [_rank(known + side, inputs) - rank for side in sides]
+    if min(lacks) == 0:
+        return Sides.SAME if max(lacks) == 0 else Sides.BORDER
+    if most - rank < 2:
+        return Sides.OPEN
+    return Sides.SAME if _rank(known + sides[0] + sides[1], inputs) - rank == max(lacks) == min(lacks) else Sides.OPEN
+
+
+def _rank(entries: Sequence[int], columns: int) -> int:
+    return nmod_mat(len(entries) // columns, columns, [x % PRIME for x in entries], PRIME).rank()
 
 
 def signs_by_rows(systems: Sequence[RowSystem]) -> list[int]:

@@ -13,12 +13,12 @@ import numpy as np
 from flint import fmpq, fmpz_mat
 
 from jaxtract.geometry.boundary_points import boundary_points
-from jaxtract.geometry.grid import ONE, GridVector, floats_to_grid, grid_matrix
+from jaxtract.geometry.grid import ONE, GridVector, grid_matrix
 from jaxtract.geometry.known_layers import KnownLayers, Pattern
-from jaxtract.layers.any_depth.boundary_walk import RationalForm
 from jaxtract.layers.any_depth.disagreements import Border, Recovered
 from jaxtract.layers.any_depth.found_layers import FoundLayer
-from jaxtract.layers.any_depth.output_layer import Tail
+from jaxtract.layers.any_depth.on_boundary import put_on_boundary
+from jaxtract.layers.any_depth.output_layer import Tail, ratio
 from jaxtract.layers.any_depth.pool import Pool
 from jaxtract.layers.any_depth.row_system import InconsistentRow, determined, independent
 from jaxtract.oracle.points import scattered
@@ -30,9 +30,6 @@ Weight = tuple[int, int, int]
 
 Equation = tuple[dict[Weight, np.ndarray], np.ndarray]
 """Coefficients (outputs,) by weight, and the difference (outputs,) that they add up to."""
-
-BEHIND_BITS = 120
-"""Places lie this near behind the boundary of the neuron that is read."""
 
 SPARE = 3
 """Equations beyond the unknowns."""
@@ -57,7 +54,7 @@ class OpenWeights:
         whole = [[fmpq(x) for x in row] for row in known.weights[-1].tolist()]
         width = len(whole)
         # Rows of the tail are those of the last layer times +-1 or another factor; more rows are an affine rest.
-        factors = [_ratio(own, row) for own, row in zip(oriented[:width], whole, strict=False)]
+        factors = [ratio(own, row) for own, row in zip(oriented[:width], whole, strict=False)]
         self.factors = [factor for factor in factors if factor is not None]
         self.complete = len(self.factors) == width
         self.outgoing = outgoing[:, :width]
@@ -138,15 +135,9 @@ def _behind(
     seen_at = open_weights.layers[level].rows[neuron].seen_at
     places = boundary_points(lambda x: known.values64(x)[level][:, neuron], known.inputs, seen_at, rng)
     found = []
-    for place in places[rng.permutation(len(places))[: 8 * len(open_weights.readers(level, neuron)) + 16]]:
-        grid = floats_to_grid(place, 52)
-        pattern = known.pattern(_row(grid), [ONE])[0]
-        exact = known.form(level, neuron, pattern)
-        form = RationalForm([fmpq(n) for n in exact.normal], fmpq(exact.offset))
-        if all(n == 0 for n in form.normal):
-            continue
-        step = [x >> BEHIND_BITS for x in floats_to_grid(form.normal64())]
-        point = [x + s for x, s in zip(form.put_onto(grid), step, strict=True)]
+    chosen = places[rng.permutation(len(places))[: 8 * len(open_weights.readers(level, neuron)) + 16]]
+    for place in put_on_boundary(known, level, neuron, chosen):
+        point = place.beside(1)
         heights = known.preactivations(_row(point), [ONE])
         height = heights[level].tolist()[0][neuron]
         if height > 0:
@@ -194,15 +185,6 @@ def solve_open(equations: Sequence[Equation]) -> dict[Weight, fmpq]:
             continue
         found.update({unknown[k]: value for k, value in solved.items()})
     return found
-
-
-def _ratio(own: Sequence[fmpq], row: Sequence[fmpq]) -> fmpq | None:
-    """The factor with own = factor * row; None when there is none."""
-    pivot = max(range(len(row)), key=lambda k: abs(row[k]))
-    if row[pivot] == 0:
-        return None
-    factor = own[pivot] / row[pivot]
-    return factor if factor != 0 and all(a == factor * b for a, b in zip(own, row, strict=True)) else None
 
 
 def _row(point: GridVector) -> fmpz_mat:

@@ -7,12 +7,16 @@ neuron i is on. The lines that were searched know f at enough points: as a rule 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from flint import fmpq, fmpz, fmpz_mat
 
+from jaxtract.geometry.boundary_points import boundary_points
+from jaxtract.geometry.grid import ONE
 from jaxtract.geometry.known_layers import KnownLayers
+from jaxtract.layers.any_depth.found_layers import Output, Row
+from jaxtract.layers.any_depth.on_boundary import put_on_boundary
 from jaxtract.layers.any_depth.row_system import Shared, solve_shared
 from jaxtract.measurement.ridge_form import RidgeForm, oriented_ridge
 from jaxtract.network.exact_network import ExactNetwork
@@ -21,9 +25,12 @@ from jaxtract.search.context_lines import Asker
 from jaxtract.search.random_lines import gaussian_points
 from jaxtract.signs.solve_signs import SignMethod, solve_signs
 from precision.context import Context, object_matrix, rational_matrix
+from precision.dyadic import dyadic_matrix
 
 SPARE_POINTS = 6
 """Equations beyond the unknowns: a function of more layers does not satisfy them."""
+
+DOUBTFUL_CHOICES, DOUBTFUL_POINTS = 6, 6
 
 SCALES = (0, 1, 2, -1)
 
@@ -42,6 +49,11 @@ class KnownValues:
     heights: list[list[fmpq]]
     values: list[np.ndarray]
 
+    def at(self, which: Sequence[int]) -> KnownValues:
+        return KnownValues(
+            [self.before[k] for k in which], [self.heights[k] for k in which], [self.values[k] for k in which]
+        )
+
     def joined(self, other: KnownValues) -> KnownValues:
         return KnownValues(self.before + other.before, self.heights + other.heights, self.values + other.values)
 
@@ -55,7 +67,16 @@ class Tail:
 
 
 def fit_output(
-    asker: Asker, layers: KnownLayers, known: KnownValues, context: Context, rng: np.random.Generator
+    asker: Asker,
+    layers: KnownLayers,
+    known: KnownValues,
+    context: Context,
+    rng: np.random.Generator,
+    *,
+    undisturbed: Callable[[Sequence[fmpz_mat]], np.ndarray],
+    doubtful: KnownValues,
+    open_columns: Sequence[int],
+    seen_at: Sequence[Sequence[np.ndarray]],
 ) -> Tail | None:
     """The output layer over the last known layer, or None when f is not affine in its neurons.
 
@@ -69,21 +90,72 @@ def fit_output(
         known: where f is known already; more is asked, as ``measure``, only where that does not determine the layer.
         context: number system.
         rng: chooses more points.
+        undisturbed: from the pre-activations of all layers, at which points (booleans) no open weight acts.
+        doubtful: where f is known, too, but an open weight may act. Used, a few at a time, where nothing else tells
+            the layer; more equations than unknowns must agree.
+        open_columns: neurons of the layer before on which a weight of the last layer is open.
+        seen_at: for every neuron of the last layer, places where its boundary was seen.
     """
     width = layers.widths[-1]
     for features in (_own_features, _features_before):
-        unknowns = len(features(known)[0])
-        solved = solve_shared(_equations(features(known), known), unknowns)
+        unknowns = 2 * width + 1 if features is _own_features else width + layers.weights[-1].ncols() + 1
+        solved = _solved(features, known)
         if solved is Shared.OPEN:
-            known = known.joined(_fresh(asker, layers, unknowns + SPARE_POINTS, rng))
-            solved = solve_shared(_equations(features(known), known), unknowns)
+            points = [*_random(layers, unknowns + SPARE_POINTS, rng), *_beside(layers, known, seen_at, rng)]
+            known = known.joined(_fresh(asker, layers, points, undisturbed))
+            solved = _solved(features, known)
+        if solved is Shared.OPEN:
+            solved = _with_doubtful(features, known, doubtful, rng)
         if isinstance(solved, np.ndarray):
             if features is _features_before:
-                return _by_signs(layers, solved, width, context)
+                return _by_signs(layers, solved, width, context, open_columns)
             tail = _oriented(layers, solved, width)
             if tail is not None:
                 return tail
     return None
+
+
+def _with_doubtful(
+    features: Callable[[KnownValues], list[list[fmpq]]],
+    known: KnownValues,
+    doubtful: KnownValues,
+    rng: np.random.Generator,
+) -> np.ndarray | Shared:
+    """With a few doubtful points, as if the open weights were zero there: a choice that is wrong contradicts itself."""
+    count = len(doubtful.values)
+    for _ in range(DOUBTFUL_CHOICES if count else 0):
+        chosen = rng.permutation(count)[:DOUBTFUL_POINTS].tolist()
+        solved = _solved(features, known.joined(doubtful.at(chosen)))
+        if isinstance(solved, np.ndarray):
+            return solved
+    return Shared.OPEN
+
+
+def _solved(features: Callable[[KnownValues], list[list[fmpq]]], known: KnownValues) -> np.ndarray | Shared:
+    """Coefficients (features, outputs).
+
+    Of a neuron that all known values see from one side only, |z| is z or -z: one coefficient is left out, and the
+    other is shared between both as it is for a neuron that is on there (one that is off has none).
+    """
+    if not known.values:
+        return Shared.OPEN
+    table = np.array(features(known), dtype=object)
+    kept, sides, width = list(range(table.shape[1])), {}, len(known.heights[0])
+    if features is _own_features:
+        for i in range(width):
+            signs = {(z[i] > 0) - (z[i] < 0) for z in known.heights} - {0}
+            if len(signs) == 1:
+                sides[i] = signs.pop()
+                kept.remove(i)
+    solved = solve_shared(_equations(table[:, kept].tolist(), known), len(kept))
+    if isinstance(solved, Shared) or not sides:
+        return solved
+    whole = np.full((table.shape[1], solved.shape[1]), fmpq(0), dtype=object)
+    whole[kept] = solved
+    for i, side in sides.items():
+        whole[width + i] = whole[width + i] / 2
+        whole[i] = whole[width + i] * side
+    return whole
 
 
 def _own_features(known: KnownValues) -> list[list[fmpq]]:
@@ -112,15 +184,43 @@ def known_at(
     return KnownValues(before, last, values)
 
 
-def _fresh(asker: Asker, layers: KnownLayers, count: int, rng: np.random.Generator) -> KnownValues:
-    found = KnownValues([], [], [])
-    for exponent in SCALES:
-        points = gaussian_points(-(-count // len(SCALES)), layers.inputs, exponent, rng)
-        scales = [fmpz(1) << max(points.exponent, 0)] * points.shape[0]
-        heights = layers.preactivations(points.mantissa, scales)
-        values = list(asker.ask(scattered(points), "measure"))
-        found = found.joined(known_at(heights, scales, points.rows(), values))
+def _random(layers: KnownLayers, count: int, rng: np.random.Generator) -> list[list[fmpq]]:
+    """Gaussian points at several scales."""
+    each = -(-count // len(SCALES))
+    return [row for exponent in SCALES for row in gaussian_points(each, layers.inputs, exponent, rng).rows()]
+
+
+def _beside(
+    layers: KnownLayers, known: KnownValues, seen_at: Sequence[Sequence[np.ndarray]], rng: np.random.Generator
+) -> list[list[fmpq]]:
+    """Points on both sides of the boundaries of neurons that no known value sees from both sides."""
+    found, last = [], layers.depth - 1
+    for neuron, places in enumerate(seen_at):
+        sides = {z[neuron] > 0 for z in known.heights}
+        if len(sides) < 2:
+            zeros = boundary_points(lambda x, i=neuron: layers.values64(x)[last][:, i], layers.inputs, places, rng)
+            chosen = zeros[rng.permutation(len(zeros))[:SPARE_POINTS]]
+            for place in put_on_boundary(layers, last, neuron, chosen):
+                found += [[fmpq(x, ONE) for x in place.beside(side)] for side in (-1, 1)]
     return found
+
+
+def _fresh(
+    asker: Asker,
+    layers: KnownLayers,
+    points: Sequence[Sequence[fmpq]],
+    undisturbed: Callable[[Sequence[fmpz_mat]], np.ndarray],
+) -> KnownValues:
+    """f at those of the points at which no open weight acts."""
+    matrix = dyadic_matrix(points, layers.inputs)
+    scales = [fmpz(1) << max(matrix.exponent, 0)] * len(points)
+    heights = layers.preactivations(matrix.at_exponent(max(matrix.exponent, 0)), scales)
+    chosen = np.nonzero(undisturbed(heights))[0].tolist()
+    if not chosen:
+        return KnownValues([], [], [])
+    values = list(asker.ask(scattered(matrix).select(chosen), "measure"))
+    kept = [fmpz_mat([z.tolist()[k] for k in chosen]) for z in heights]
+    return known_at(kept, scales[: len(chosen)], [points[k] for k in chosen], values)
 
 
 def _last_rows(layers: KnownLayers) -> tuple[np.ndarray, np.ndarray]:
@@ -135,7 +235,7 @@ def _oriented(layers: KnownLayers, solution: np.ndarray, width: int) -> Tail | N
     bends, slopes = solution[:width], solution[width : 2 * width]
     signs = np.empty(width, dtype=object)
     for i, (bend, slope) in enumerate(zip(bends, slopes, strict=True)):
-        if all(slope == bend):
+        if all(slope == bend):  # also where nothing of it is seen
             signs[i] = fmpq(1)
         elif all(slope == -bend):
             signs[i] = fmpq(-1)
@@ -149,14 +249,71 @@ def _oriented(layers: KnownLayers, solution: np.ndarray, width: int) -> Tail | N
     return Tail(network, SignMethod.LINEAR.value)
 
 
-def _by_signs(layers: KnownLayers, solution: np.ndarray, width: int, context: Context) -> Tail:
-    """From the coefficients of |z| and of the activations before: signs as for one hidden layer."""
+def remember_output(tail: Tail, layers: KnownLayers, rows: Sequence[Row]) -> None:
+    """What the output layer says of every row of the last layer is kept with the row."""
+    outgoing, oriented = object_matrix(tail.network.weights[1]), object_matrix(tail.network.weights[0])
+    for i, row in enumerate(rows):
+        row.output = None
+        if len(oriented) == len(rows):
+            factor = ratio(oriented[i], [fmpq(x) for x in layers.weights[-1].tolist()[i]])
+            if factor is not None:
+                # relu(c z) = |c| relu(+-z)
+                row.output = Output(outgoing[:, i] * abs(factor) * row.integer_factor(), 1 if factor > 0 else -1)
+
+
+def remembered_output(layers: KnownLayers, rows: Sequence[Row], constant: np.ndarray) -> Tail:
+    """The output layer (weights by row, constant (outputs,)) from what is kept with the rows; 0 for new ones."""
+    outputs = len(constant)
+    whole, biases = _last_rows(layers)
+    signs = np.array([fmpq(1 if row.output is None else row.output.side) for row in rows], dtype=object)
+    outgoing = np.full((outputs, len(rows)), fmpq(0), dtype=object)
+    for i, row in enumerate(rows):
+        if row.output is not None:
+            outgoing[:, i] = row.output.weights / row.integer_factor()
+    network = ExactNetwork(
+        (rational_matrix(whole * signs[:, None]), rational_matrix(outgoing)),
+        (rational_matrix((biases * signs)[:, None]), rational_matrix(constant[:, None])),
+    )
+    return Tail(network, SignMethod.LINEAR.value)
+
+
+def ratio(own: Sequence[fmpq], row: Sequence[fmpq]) -> fmpq | None:
+    """The factor with own = factor * row; None when there is none."""
+    pivot = max(range(len(row)), key=lambda k: abs(row[k]))
+    if row[pivot] == 0:
+        return None
+    factor = own[pivot] / row[pivot]
+    return factor if factor != 0 and all(a == factor * b for a, b in zip(own, row, strict=True)) else None
+
+
+def _by_signs(
+    layers: KnownLayers, solution: np.ndarray, width: int, context: Context, open_columns: Sequence[int]
+) -> Tail:
+    """From the coefficients of |z| and of the activations before: signs as for one hidden layer.
+
+    What an activation adds apart from the |z| says nothing about signs where a weight on it is open.
+    """
     rows, biases = _last_rows(layers)
+    kept = [k for k in range(rows.shape[1]) if k not in set(open_columns)]
     ridges = [
         oriented_ridge(context, row, bias, factor)
-        for row, bias, factor in zip(rows, biases, solution[:width], strict=True)
+        for row, bias, factor in zip(rows[:, kept], biases, solution[:width], strict=True)
         if any(factor != 0)
     ]
-    form = RidgeForm(context, ridges, solution[width:-1].T.copy() / fmpq(2), solution[-1].copy())
-    signed = solve_signs(form)
-    return Tail(signed.network, signed.method.value)
+    rest = solution[width:-1].T.copy() / fmpq(2)
+    signed = solve_signs(RidgeForm(context, ridges, rest[:, kept], solution[-1].copy()))
+    if len(kept) == rows.shape[1]:
+        return Tail(signed.network, signed.method.value)
+    found = signed.network.weights[0].tolist()
+    signs = np.full(width, fmpq(1), dtype=object)
+    for i, row in enumerate(rows[:, kept]):
+        factors = [factor for own in found if (factor := ratio(own, row)) is not None]
+        if len(factors) == 1:
+            signs[i] = fmpq(1 if factors[0] > 0 else -1)
+    outgoing = solution[:width].T.copy()
+    constant = solution[-1] - outgoing @ (signs * biases) / fmpq(2)
+    network = ExactNetwork(
+        (rational_matrix(rows * signs[:, None]), rational_matrix(outgoing)),
+        (rational_matrix((biases * signs)[:, None]), rational_matrix(constant[:, None])),
+    )
+    return Tail(network, signed.method.value)

@@ -122,11 +122,16 @@ class Pool:
                 whole[:, searched.line.pivot] = pivot_column(searched.line, slope, gradient, axes)
                 searched.gradients[piece] = whole
 
+    def is_measured(self, kink: tuple[int, int]) -> bool:
+        """Whether the gradients on both sides are known."""
+        line, k = kink
+        return {k, k + 1} <= self.lines[line].gradients.keys()
+
     def sighting(self, line: int, kink: int) -> Sighting:
         """The measured kink as a point and a form."""
         if (line, kink) not in self._sightings:
             found = self._sighting(line, kink)
-            if found.form is None and not {kink, kink + 1} <= self.lines[line].gradients.keys():
+            if found.form is None and not self.is_measured((line, kink)):
                 return found
             self._sightings[line, kink] = found
         return self._sightings[line, kink]
@@ -134,7 +139,7 @@ class Pool:
     def _sighting(self, line: int, kink: int) -> Sighting:
         searched = self.lines[line]
         point = searched.point(searched.kinks[kink])
-        if not {kink, kink + 1} <= searched.gradients.keys():
+        if not self.is_measured((line, kink)):
             return Sighting(line, kink, point, None)
         jump = searched.gradients[kink + 1] - searched.gradients[kink]
         return Sighting(line, kink, point, _form(jump, point))

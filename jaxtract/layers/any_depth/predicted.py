@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from flint import fmpq, fmpz, fmpz_mat
+from flint import fmpz
 
 from jaxtract.geometry.boundary_points import boundary_points
-from jaxtract.geometry.grid import ONE, GridVector, floats_to_grid, grid_matrix
+from jaxtract.geometry.grid import GridVector, grid_matrix
 from jaxtract.geometry.known_layers import KnownLayers
-from jaxtract.layers.any_depth.boundary_walk import RationalForm
 from jaxtract.layers.any_depth.found_layers import Row
+from jaxtract.layers.any_depth.on_boundary import put_on_boundary
 from jaxtract.oracle.points import PointBatch
 from jaxtract.search.context_lines import Asker
-from precision.dyadic import DyadicMatrix
 
 PLACES = 6
 BESIDE_BITS = 80
@@ -36,25 +35,20 @@ def visible_places(
     steps: list[GridVector] = []
     owner: list[int] = []
     for place, neuron in enumerate(neurons):
-        for point in _places(layers, rows[neuron], neuron, rng):
-            grid = floats_to_grid(point, 52)
-            pattern = layers.pattern(fmpz_mat(1, len(grid), grid), [ONE])[0]
-            exact = layers.form(layers.depth - 1, neuron, pattern)
-            form = RationalForm([fmpq(n) for n in exact.normal], fmpq(exact.offset))
-            if all(n == 0 for n in form.normal):
-                continue
-            anchors.append(form.put_onto(grid))
-            steps.append(floats_to_grid(form.normal64()))
+        for found in put_on_boundary(
+            layers, layers.depth - 1, neuron, _places(layers, rows[neuron], neuron, rng), bits=BESIDE_BITS
+        ):
+            anchors.append(found.point)
+            steps.append(found.step)
             owner.append(place)
     hits, asked = [0] * len(neurons), [owner.count(place) for place in range(len(neurons))]
     if not anchors:
         return list(zip(hits, asked, strict=True))
     count, inputs = len(anchors), layers.inputs
     index = tuple(k for k in range(count) for _ in _STEPS)
-    directions = grid_matrix(steps, inputs)
     batch = PointBatch(
         grid_matrix(anchors, inputs),
-        DyadicMatrix(directions.mantissa, directions.exponent + BESIDE_BITS),
+        grid_matrix(steps, inputs),
         index,
         index,
         _STEPS * count,
@@ -67,8 +61,17 @@ def visible_places(
 
 
 def _places(layers: KnownLayers, row: Row, neuron: int, rng: np.random.Generator) -> np.ndarray:
-    """Up to ``PLACES`` points on the boundary where no open weight matters."""
-    points = boundary_points(lambda x: layers.values64(x)[-1][:, neuron], layers.inputs, row.seen_at, rng)
-    if row.missing and len(points):
-        points = points[~np.any(layers.values64(points)[-2][:, row.missing] > 0, axis=1)]
-    return points[rng.permutation(len(points))[:PLACES]]
+    """Up to ``PLACES`` points on the boundary where no open weight matters.
+
+    Anywhere, if the neuron changes state on random segments; else near where it was seen. A deeper neuron that was
+    walked by mistake is seen near there, too.
+    """
+    found = np.empty((0, layers.inputs))
+    for seen_at in ([], row.seen_at):
+        points = boundary_points(lambda x: layers.values64(x)[-1][:, neuron], layers.inputs, seen_at, rng)
+        if row.missing and len(points):
+            points = points[~np.any(layers.values64(points)[-2][:, row.missing] > 0, axis=1)]
+        found = np.concatenate([found, points[rng.permutation(len(points))[: PLACES - len(found)]]])
+        if len(found) == PLACES:
+            break
+    return found
