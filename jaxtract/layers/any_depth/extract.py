@@ -16,7 +16,7 @@ import numpy as np
 from flint import fmpq, fmpq_mat, fmpz_mat
 
 from jaxtract.geometry.known_layers import KnownLayers
-from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk
+from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk, RationalForm
 from jaxtract.layers.any_depth.carried import plain_rows
 from jaxtract.layers.any_depth.complete_last import inputs_with_both_on, weight_from
 from jaxtract.layers.any_depth.complete_rows import (
@@ -108,6 +108,9 @@ LEAST_SEEN, MOSTLY_SEEN = 0.4, 0.7
 What is behind a neuron is not always on, so that it is not seen everywhere; a deeper neuron that was walked by mistake
 is met only in the cells of the layers before it that the walk has been to. Between the two more places are asked.
 """
+
+ONE_SIDED = 0.03
+"""Share of the places of later rows that a neuron which was not known then may be on at."""
 
 FEWEST_LINES = 3
 """Lines after which a hyperplane of the first layer has been met twice."""
@@ -552,11 +555,24 @@ class AnyDepth:
         if not later:
             return
         self._signs_at_borders(level)
+        self._signs_by_readers(level, later[0])
         if not all(self.layers[-1].signs):
             return
         readers = [dataclasses.replace(row, weights=[*row.weights, *([None] * added)]) for row in later[0].rows]
         self.layers += [FoundLayer(readers, later[0].signs), *later[1:]]
         self._carry_scales(level, factors)
+
+    def _signs_by_readers(self, level: int, readers: FoundLayer) -> None:
+        """Rows behind a layer that were read without a neuron were read where it is off."""
+        layer = self.layers[level - 1]
+        places = [place for row in readers.rows for place in row.seen_at]
+        if all(layer.signs) or not places:
+            return
+        positive = np.mean(self._known(level).values64(np.stack(places))[-1] > 0, axis=0)
+        for i, (sign, share) in enumerate(zip(layer.signs, positive, strict=True)):
+            if not sign and min(share, 1 - share) < ONE_SIDED:
+                layer.signs[i] = 1 if share < ONE_SIDED else -1
+        self.layers[level - 1] = layer.oriented()
 
     def _carry_scales(self, level: int, factors: Sequence[fmpq]) -> None:
         """Rows are known up to scale; later columns follow when the integer multiples of a layer's rows change.
@@ -590,26 +606,32 @@ class AnyDepth:
     def _straight_rows(self, sightings: Sequence[Sighting]) -> list[Row]:
         """Rows of the first layer. A hyperplane meets every line: one that meets no kink elsewhere is not asked for."""
         seen = [s for s in sightings if s.form is not None]
-        lines, met = sum(not line.border for line in self.pool.lines), self._met_again(seen)
+        settled = self.layers[0].rows if self.layers else []
+        lines, met = sum(not line.border for line in self.pool.lines), self._met_again(seen, settled)
         chosen = [
             k for k, s in enumerate(seen) if len(met[k]) > 1 or lines < FEWEST_LINES or self.pool.lines[s.line].border
         ]
         forms = [form for k in chosen if (form := seen[k].form) is not None]
-        free = [[side[chosen] for side in met[k]] for k in chosen]
+        kept = [*chosen, *range(len(seen), len(seen) + len(settled))]
+        free = [[side[kept] for side in met[k]] for k in chosen] + [[]] * len(settled)
+        every = forms + [RationalForm([w or fmpq(0) for w in row.weights], row.bias) for row in settled]
         places = 1 if not self.layers else 4
-        known = straight(self.pool.asker, forms, free, self.rng, most_places=places)
+        known = straight(self.pool.asker, every, free, self.rng, most_places=places, settled=len(settled))
         return merge_rows([Row(list(f.normal), f.offset) for f, flat in zip(forms, known, strict=True) if flat])
 
-    def _met_again(self, sightings: Sequence[Sighting]) -> list[list[np.ndarray]]:
-        """For every hyperplane the kinks of the pool that lie on it exactly: sides of all hyperplanes there."""
+    def _met_again(self, sightings: Sequence[Sighting], settled: Sequence[Row]) -> list[list[np.ndarray]]:
+        """For every sighting's hyperplane the kinks of the pool that lie on it exactly: sides of all hyperplanes there.
+
+        The last sides are those of the first layer's rows that are settled.
+        """
         rows = [Row(list(s.form.normal), s.form.offset) for s in sightings if s.form is not None]
         if not rows:
             return []
-        hyperplanes = stacked(self.slice.rank, [FoundLayer(rows, [0] * len(rows))])
+        hyperplanes = stacked(self.slice.rank, [FoundLayer([*rows, *settled], [0] * (len(rows) + len(settled)))])
         (heights,), _ = self.pool.heights(hyperplanes, self.pool.places(self.pool.all_kinks()))
         found: list[list[np.ndarray]] = [[] for _ in rows]
         for z in heights.tolist():
-            zero = [i for i, x in enumerate(z) if x == 0]
+            zero = [i for i in range(len(rows)) if z[i] == 0]
             if zero:
                 side = np.array([x > 0 for x in z])
                 for i in zero:

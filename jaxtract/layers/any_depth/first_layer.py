@@ -130,6 +130,7 @@ def straight(
     rng: np.random.Generator,
     *,
     most_places: int = 2,
+    settled: int = 0,
 ) -> list[bool]:
     """Which hyperplanes are boundaries everywhere: those of the first layer.
 
@@ -145,15 +146,20 @@ def straight(
             included.
         rng: chooses places.
         most_places: misses after which a candidate is left.
+        settled: how many forms, the last ones, are of the first layer for certain; they only tell regions apart.
+
+    Returns:
+        One answer per candidate, those that are settled left out.
     """
-    if not forms:
+    candidates = len(forms) - settled
+    if not candidates:
         return []
     normals = np.stack([form.normal64() for form in forms])
     hits = [list(places) for places in free]
     misses = [0.0] * len(forms)
     while True:
-        sure = np.array([len(found) >= 3 for found in hits])
-        accepted = [_in_two_regions(i, found, sure) for i, found in enumerate(hits)]
+        sure = np.array([i >= candidates or len(found) >= 3 for i, found in enumerate(hits)])
+        accepted = [_in_two_regions(i, found, sure) for i, found in enumerate(hits[:candidates])]
         again = [i for i, known in enumerate(accepted) if not known and misses[i] < most_places]
         if not again:
             return accepted

@@ -61,6 +61,9 @@ COUNTEREXAMPLE_BITS = 40
 LEAST_SEEN = 0.35
 """As in ``extract``: share of its predicted places where a row must be seen."""
 
+LEAST_SEEN_FIRST, FIRST_TURNS = 0.5, 3
+"""The same for the first layer, and how often places are asked there."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Found:
@@ -105,6 +108,7 @@ class SkipReader:
 
     def run(self, rounds: int) -> Found | None:
         """The network, or None after so many rounds of new lines."""
+        self._review_first()
         for _ in range(rounds):
             self._explain()
             counterexamples: list[list[fmpq]] = []
@@ -120,6 +124,22 @@ class SkipReader:
         return None
 
     # -- rows --
+
+    def _review_first(self) -> None:
+        """Leave out rows of the first layer that are not boundaries everywhere.
+
+        A deeper boundary that the inputs reach directly may be met again in the one region where it is flat.
+        """
+        rows = self.layers[0]
+        if not rows:
+            return
+        candidate = carried_layers(self.slice.rank, [rows])
+        everyone = [i for i in range(len(rows)) for _ in range(FIRST_TURNS)]
+        seen = np.array(visible_places(self.pool.asker, candidate, rows, everyone, self.rng))
+        hits, asked = seen.reshape(len(rows), FIRST_TURNS, 2).sum(axis=1).T
+        kept = [row for row, h, n in zip(rows, hits.tolist(), asked.tolist(), strict=True) if h >= LEAST_SEEN_FIRST * n]
+        if len(kept) < len(rows):
+            self.layers = [kept]
 
     def _explain(self) -> None:
         """Find rows for unexplained kinks, one layer after the other."""
