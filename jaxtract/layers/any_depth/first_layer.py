@@ -158,7 +158,8 @@ def straight(
     hits = [list(places) for places in free]
     misses = [0.0] * len(forms)
     while True:
-        sure = np.array([i >= candidates or len(found) >= 3 for i, found in enumerate(hits)])
+        # A deeper boundary may be met three times where it is flat; it tells no regions apart where others can.
+        sure = np.array([i >= candidates or (not settled and len(found) >= 3) for i, found in enumerate(hits)])
         accepted = [_in_two_regions(i, found, sure) for i, found in enumerate(hits[:candidates])]
         again = [i for i, known in enumerate(accepted) if not known and misses[i] < most_places]
         if not again:

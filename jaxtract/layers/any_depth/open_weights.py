@@ -140,12 +140,21 @@ def _behind(
         point = place.beside(1)
         heights = known.preactivations(_row(point), [ONE])
         height = heights[level].tolist()[0][neuron]
-        if height > 0:
+        if height > 0 and not _others_act(open_weights, heights, level, neuron):
             pattern = [np.array([x > 0 for x in z.entries()], dtype=bool) for z in heights]
             equation = open_weights.equation(pattern, level, neuron, fmpq(height, ONE))
             if equation:
                 found.append((point, equation))
     return found
+
+
+def _others_act(open_weights: OpenWeights, heights: Sequence[fmpz_mat], level: int, neuron: int) -> bool:
+    """Whether another open weight may act at the point with these pre-activations: what it reads is on."""
+    return any(
+        z[0, i] > 0 and (depth, i) != (level, neuron) and bool(open_weights.readers(depth, i))
+        for depth, z in enumerate(heights[:-1])
+        for i in range(z.ncols())
+    )
 
 
 def _chosen(
