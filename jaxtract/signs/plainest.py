@@ -58,9 +58,11 @@ def plainest(network: ExactNetwork) -> Oriented:
     """The same function with the signs of all hidden neurons chosen for most zeros in the skips.
 
     Last layer first: the skips from the layer before it depend on its own signs only. Neurons whose sign makes no
-    difference are turned so that the first weight that is not zero is positive.
+    difference are turned so that the first weight that is not zero is positive. Neurons that nothing reads are left
+    out.
     """
     blocks = Blocks(network)
+    _drop_unread(blocks)
     for target in range(2, blocks.last + 1):
         for source in range(target - 1):
             zeros = [[fmpq(0)] * blocks.widths[source] for _ in range(blocks.widths[target])]
@@ -105,9 +107,13 @@ def without_opposites(network: ExactNetwork) -> ExactNetwork:
                         row[h] = fmpq(0)
             elif known.get(vector, -1) < 0:
                 known[vector] = h
+    _drop_unread(blocks)
+    return blocks.network()
+
+
+def _drop_unread(blocks: Blocks) -> None:
     for layer in reversed(range(1, blocks.last)):
         blocks.keep(layer, [h for h in range(blocks.widths[layer]) if any(x != 0 for x in blocks.column(layer, h))])
-    return blocks.network()
 
 
 def turn_round(blocks: Blocks, layer: int, neuron: int) -> None:
