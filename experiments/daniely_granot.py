@@ -1,0 +1,130 @@
+"""Question: are both theorems of Daniely and Granot met, and how do queries grow with the size of the network?
+
+Claim of the paper (Daniely, Granot 2023, "An Exact Poly-Time Membership-Queries Algorithm for Extracting a Three-Layer
+ReLU Network"): networks of depth two with any number of neurons (first theorem), and of depth three whose first layer
+maps onto and is no wider than the input (second theorem), in general position, are recovered exactly from
+polynomially many queries; the paper counts no constants.
+
+Set-up: He Gaussian networks (biases N(0, 0.1^2)), served without rounding. Depth three: 2n-n-2n-1, first width below
+the input and the second width, n = 3 .. 12, five seeds each. Depth two: d-k-1 with k from d / 2 to 100 d. A network
+counts if ``certify`` proves the recovered one identical; ``covered`` are those that meet the assumptions of the
+theorem, measured on what was recovered. Queries are those of search and measurement; the fit is a least-squares line through log queries over log parameters.
+
+Run: python -m experiments.daniely_granot [--small] [--plot FILE]    (seeds 0, 1, 2, ... for network and queries)
+
+Result: see the end of this header.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from jaxtract import ExactContext, ExactNetworkOracle, certify
+from jaxtract.methods import daniely_granot
+from jaxtract.network.families import exact_network, he
+
+DEPTH_THREE = tuple((2 * n, n, 2 * n, 1) for n in range(3, 13))
+DEPTH_TWO = ((20, 10, 1), (20, 20, 1), (20, 40, 1), (20, 200, 1), (4, 400, 1))
+SEEDS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One extraction: was it identical, did the theorem cover it, and what did it cost?"""
+
+    widths: tuple[int, ...]
+    seed: int
+    identical: bool
+    covered: bool
+    parameters: int
+    queries: int
+    seconds: float
+
+
+def run(widths: tuple[int, ...], seed: int) -> Trial:
+    """Extract one network under the theorem's name and compare it with the truth."""
+    network = exact_network(he(widths, seed))
+    named = daniely_granot(ExactNetworkOracle(network), ExactContext(), depth=len(widths) - 1, seed=seed)
+    found = named.extraction
+    identical = found.network is not None and certify(found.network, network).verdict == "identical"
+    queries = found.queries.search + found.queries.measure
+    return Trial(widths, seed, identical, named.covered, network.parameters, queries, found.seconds)
+
+
+def exponent(trials: Sequence[Trial]) -> float:
+    """Slope of log queries over log parameters, of the trials that were identical."""
+    points = [(np.log(t.parameters), np.log(t.queries)) for t in trials if t.identical]
+    if len({x for x, _ in points}) < 2:
+        return float("nan")
+    x, y = np.array(points).T
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def table(trials: Sequence[Trial]) -> Table:
+    """One row per size."""
+    out = Table("widths", "seeds", "identical", "covered", "parameters", "queries (median)", "per parameter", "seconds")
+    for widths in dict.fromkeys(t.widths for t in trials):
+        own = [t for t in trials if t.widths == widths]
+        queries = float(np.median([t.queries for t in own]))
+        out.add_row(
+            "-".join(map(str, widths)),
+            str(len(own)),
+            str(sum(t.identical for t in own)),
+            str(sum(t.covered for t in own)),
+            str(own[0].parameters),
+            f"{queries:.0f}",
+            f"{queries / own[0].parameters:.2f}",
+            f"{np.median([t.seconds for t in own]):.1f}",
+        )
+    return out
+
+
+def plot(trials: Sequence[Trial], path: str) -> None:
+    """Queries over parameters, both logarithmic."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4))
+    for depth in sorted({len(t.widths) for t in trials}):
+        own = [t for t in trials if len(t.widths) == depth and t.identical]
+        label = f"depth {depth - 1}: exponent {exponent(own):.2f}"
+        axes.loglog([t.parameters for t in own], [t.queries for t in own], "o", markersize=4, label=label)
+    ends = np.array([min(t.parameters for t in trials), max(t.parameters for t in trials)])
+    axes.loglog(ends, ends, color="grey", linewidth=0.8, label="one query a parameter")
+    axes.set(xlabel="parameters", ylabel="queries (search and measurement)")
+    axes.legend()
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="two sizes of each depth and one seed, for the tests")
+    parser.add_argument("--plot", metavar="FILE", help="write the figure, .png or .pdf")
+    options = parser.parse_args()
+    two, three, seeds = (DEPTH_TWO[:2], DEPTH_THREE[:2], 1) if options.small else (DEPTH_TWO, DEPTH_THREE, SEEDS)
+    console, trials = Console(), []
+    jobs = [(widths, seed) for widths in (*two, *three) for seed in range(seeds)]
+    for widths, seed in track(jobs, "networks", console=Console(stderr=True), transient=True):
+        trials.append(run(widths, seed))
+        if not trials[-1].identical:
+            console.print(f"{'-'.join(map(str, widths))} seed {seed}: not identical")
+    console.print(table(trials))
+    for depth in (2, 3):
+        own = [t for t in trials if len(t.widths) == depth + 1]
+        console.print(f"depth {depth}: queries grow with the parameters to the power {exponent(own):.2f}")
+    if options.plot:
+        plot(trials, options.plot)
+
+
+if __name__ == "__main__":
+    main()
