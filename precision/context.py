@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -29,10 +30,18 @@ class Context(abc.ABC):
     """Bits asked of the result; None where the result is exact."""
     answer_bits: int | None
     """Bits that an answer of the oracle carries; None where answers are exact."""
+    step_bits: int
+    """A difference is taken over 2^-step_bits of the room that it has."""
+    beside_bits: int
+    """Places 2^-beside_bits on both sides of a boundary show whether f bends there."""
 
     @property
     def exact(self) -> bool:
         return self.answer_bits is None
+
+    def working(self) -> contextlib.AbstractContextManager[object]:
+        """Arithmetic with this context's numbers belongs inside; the exact ones need nothing."""
+        return contextlib.nullcontext()
 
     @abc.abstractmethod
     def number(self, value: fmpq | fmpz | Fraction | int | float) -> Number:

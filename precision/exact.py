@@ -11,6 +11,12 @@ from flint import fmpq, fmpz
 from precision.context import Context, common_denominator, integer_rows, object_matrix, rational_matrix
 from precision.dyadic import round_to_grid
 
+STEP_BITS = 64
+"""A step is this much shorter than its region is wide along the line: room for weights that differ by 2^60."""
+
+BESIDE_BITS = 80
+"""Nothing else bends that near to a boundary, and short points are evaluated faster."""
+
 
 class ExactContext(Context):
     """Rationals of any size. Zero is zero, and every result is an identity over the rationals."""
@@ -19,6 +25,8 @@ class ExactContext(Context):
     claim = "exact"
     prec = None
     answer_bits = None
+    step_bits = STEP_BITS
+    beside_bits = BESIDE_BITS
 
     def number(self, value: fmpq | fmpz | Fraction | int | float) -> fmpq:
         if isinstance(value, fmpq):

@@ -41,7 +41,7 @@ class Piece:
 
     def error(self, context: Context, position: fmpq) -> Number:
         """Bound on the error of ``on``: it grows with the distance over the baseline."""
-        if context.exact:
+        if context.exact or self.noise == 0:
             return self.noise
         return self.noise * context.number(1 + 2 * abs(position - self.position) / self.baseline)
 

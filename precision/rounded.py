@@ -32,6 +32,7 @@ class RoundedContext(Context):
         self.claim = claim
         self.prec = prec
         self.answer_bits = answer_bits
+        self.step_bits = self.beside_bits = answer_bits // 4
         self.arithmetic: Any = type(mpmath.mp)()
         self.arithmetic.prec = answer_bits + GUARD_BITS
         self._noise_unit = self.arithmetic.ldexp(1, 1 - answer_bits)

@@ -24,7 +24,6 @@ from jaxtract.search.context_lines import search_lines, settings_for
 from jaxtract.search.random_lines import random_line
 from precision.dyadic import dyadic_matrix, from_float64, power_of_two
 from precision.exact import ExactContext
-from precision.rounded import mp
 
 EXACT = ExactContext()
 
@@ -109,11 +108,6 @@ def test_the_fresh_inputs_are_asked_that_were_wished_for():
     network = exact_network(he((10, 10, 10, 1), 2))
     found = extract(network, 2, verify_inputs=33, verify_lines=2)
     assert found.verified.lines == 2 and found.verified.inputs >= 33
-
-
-def test_rounded_contexts_are_refused():
-    with pytest.raises(ValueError, match="exact context, not in mp"):
-        extract_any_depth(ExactNetworkOracle(exact_network(he((4, 4, 4, 1), 0))), mp(100))
 
 
 def test_one_hidden_layer_is_read_by_the_deep_method_too():

@@ -1,45 +1,53 @@
 """The layers recovered so far: exact where something is measured, float64 where a way is planned.
 
 Rows are primitive integer vectors, so that a point with a common denominator is carried through all layers
-in integers. The rows of the last layer may still be known up to sign only: z is then known as +-z, and the
-regions of the layers before it do not depend on that. Units may be linear (no ReLU): they carry inputs and earlier
-activations to where a skip connection reads them; they have no boundary and count as on everywhere.
+in integers. Where answers are rounded they are balls of unit norm, and so is everything computed from them. The rows
+of the last layer may still be known up to sign only: z is then known as +-z, and the regions of the layers before it
+do not depend on that. Units may be linear (no ReLU): they carry inputs and earlier activations to where a skip
+connection reads them; they have no boundary and count as on everywhere.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from flint import fmpz, fmpz_mat
+from flint import arb, arb_mat, fmpz_mat
+
+from precision.balls import to_float
+from precision.context import Number
 
 Pattern = list[np.ndarray]
 """Per layer a boolean array: which pre-activations are positive."""
 
+Matrix = Any
+"""``fmpz_mat``, or ``arb_mat`` where answers are rounded."""
+
 
 @dataclasses.dataclass(frozen=True)
 class AffineForm:
-    """normal . x + offset over the inputs, in integers."""
+    """normal . x + offset over the inputs, in integers or balls."""
 
-    normal: list[int]
-    offset: int
+    normal: list[Number]
+    offset: Number
 
 
 class KnownLayers:
     """Layers 1..L over ``inputs`` coordinates.
 
     Args:
-        weights: (width_l, width_{l-1}) integer matrices, one per layer.
-        biases: width_l integers per layer.
+        weights: (width_l, width_{l-1}) matrices, one per layer, all of integers or all of balls.
+        biases: width_l numbers of the same kind per layer.
         linear: per layer, which units have no ReLU; none where left out.
         carriers: which linear unit of the last layer carries the activation of (layer, neuron), layers from 0.
     """
 
     def __init__(
         self,
-        weights: Sequence[fmpz_mat],
-        biases: Sequence[Sequence[int]],
+        weights: Sequence[Matrix],
+        biases: Sequence[Sequence[Number]],
         *,
         linear: Sequence[np.ndarray] | None = None,
         carriers: Mapping[tuple[int, int], int] | None = None,
@@ -49,9 +57,10 @@ class KnownLayers:
         )
         self.carriers = dict(carriers or {})
         self.weights = list(weights)
+        self._matrix: Any = type(self.weights[0]) if self.weights else fmpz_mat
         self.biases = [list(bias) for bias in biases]
         self._transposed = [weight.transpose() for weight in self.weights]
-        self._bias_rows = [fmpz_mat(1, len(bias), bias) for bias in self.biases]
+        self._bias_rows = [self._matrix(1, len(bias), bias) for bias in self.biases]
         self._float_layers, self.scales = _float_layers(self.weights, self.biases)
 
     @property
@@ -66,59 +75,67 @@ class KnownLayers:
     def widths(self) -> list[int]:
         return [weight.nrows() for weight in self.weights]
 
-    def preactivations(self, numerators: fmpz_mat, scales: Sequence[int | fmpz]) -> list[fmpz_mat]:
+    @property
+    def exact(self) -> bool:
+        return self._matrix is fmpz_mat
+
+    def preactivations(self, numerators: Matrix, scales: Sequence[Number]) -> list[Matrix]:
         """Every z of every layer at the points numerators[k] / scales[k], times scales[k]; (points, width)."""
-        first = numerators * self._transposed[0] + _column(scales) * self._bias_rows[0]
+        if not self.exact:
+            numerators = arb_mat(numerators)
+        first = numerators * self._transposed[0] + self._column(scales) * self._bias_rows[0]
         return self.preactivations_behind(first, scales)
 
-    def preactivations_behind(self, first: fmpz_mat, scales: Sequence[int | fmpz]) -> list[fmpz_mat]:
+    def preactivations_behind(self, first: Matrix, scales: Sequence[Number]) -> list[Matrix]:
         """The same from the first layer's pre-activations (points, width), times scales."""
-        column, found = _column(scales), [first]
+        column, found = self._column(scales), [first]
         for weight, bias, linear in zip(self._transposed[1:], self._bias_rows[1:], self.linear, strict=False):
-            z, through = found[-1], linear.tolist() * found[-1].nrows()
-            entries = [x if x > 0 or free else 0 for x, free in zip(z.entries(), through, strict=True)]
-            state = fmpz_mat(z.nrows(), z.ncols(), entries)
+            z = found[-1]
+            state = self._matrix(z.nrows(), z.ncols(), _through_relu(z, linear.tolist() * z.nrows()))
             found.append(state * weight + column * bias)
         return found
 
-    def pattern(self, numerators: fmpz_mat, scales: Sequence[int | fmpz]) -> list[Pattern]:
+    def _column(self, scales: Sequence[Number]) -> Matrix:
+        return self._matrix(len(scales), 1, list(scales))
+
+    def pattern(self, numerators: Matrix, scales: Sequence[Number]) -> list[Pattern]:
         """The region of every point, exactly."""
         return self.patterns(self.preactivations(numerators, scales))
 
-    def patterns(self, heights: Sequence[fmpz_mat]) -> list[Pattern]:
+    def patterns(self, heights: Sequence[Matrix]) -> list[Pattern]:
         """The region of every point, from its pre-activations (points, width) per layer."""
         sides = patterns_of(heights)
         return [[side | free for side, free in zip(pattern, self.linear, strict=True)] for pattern in sides]
 
     def form(self, layer: int, neuron: int, pattern: Pattern) -> AffineForm:
         """The pre-activation of one neuron as an affine form of the input, in the region ``pattern``."""
-        row = fmpz_mat(
+        row = self._matrix(
             1, self.weights[layer].ncols(), [self.weights[layer][neuron, k] for k in range(self.weights[layer].ncols())]
         )
-        offset = fmpz(self.biases[layer][neuron])
+        offset = self.biases[layer][neuron]
         for k in reversed(range(layer)):
             row = _masked_columns(row, pattern[k])
             offset += (row * self._bias_rows[k].transpose())[0, 0]
             row = row * self.weights[k]
-        return AffineForm([int(x) for x in row.entries()], int(offset))
+        return AffineForm([whole(x) for x in row.entries()], whole(offset))
 
-    def forms(self, layer: int, pattern: Pattern) -> tuple[fmpz_mat, list[fmpz]]:
+    def forms(self, layer: int, pattern: Pattern) -> tuple[Matrix, list[Number]]:
         """All pre-activations of a layer as affine forms in a region: ((width, inputs), width offsets)."""
         matrix = self.weights[0]
-        offsets = fmpz_mat(len(self.biases[0]), 1, self.biases[0])
+        offsets = self._matrix(len(self.biases[0]), 1, self.biases[0])
         for k in range(layer):
             weight = _masked_columns(self.weights[k + 1], pattern[k])
             matrix = weight * matrix
             offsets = weight * offsets + self._bias_rows[k + 1].transpose()
         return matrix, offsets.entries()
 
-    def derivative(self, layer: int, neuron: int, last: int, pattern: Pattern) -> list[int]:
+    def derivative(self, layer: int, neuron: int, last: int, pattern: Pattern) -> list[Number]:
         """d z_last / d a_neuron in a region: how a unit of an earlier layer acts on layer ``last`` (> layer)."""
         weight = self.weights[layer + 1]
-        column = fmpz_mat(weight.nrows(), 1, [weight[k, neuron] for k in range(weight.nrows())])
+        column = self._matrix(weight.nrows(), 1, [weight[k, neuron] for k in range(weight.nrows())])
         for k in range(layer + 1, last):
             column = _masked_columns(self.weights[k + 1], pattern[k]) * column
-        return [int(x) for x in column.entries()]
+        return [whole(x) for x in column.entries()]
 
     def forms64(self, pattern: Pattern) -> list[tuple[np.ndarray, np.ndarray]]:
         """The same for all layers in float64, every neuron in a scale of its own (positive factor)."""
@@ -155,39 +172,70 @@ class KnownLayers:
         return gradients
 
 
-def patterns_of(heights: Sequence[fmpz_mat]) -> list[Pattern]:
-    """The region of every point, from its pre-activations (points, width) per layer."""
-    layers = [np.array([x > 0 for x in z.entries()], dtype=bool).reshape(z.nrows(), z.ncols()) for z in heights]
+def whole(value: Number) -> Number:
+    """FLINT integers as Python's, balls as they are."""
+    return value if isinstance(value, arb) else int(value)
+
+
+def patterns_of(heights: Sequence[Matrix]) -> list[Pattern]:
+    """The region of every point, from its pre-activations (points, width) per layer.
+
+    On a boundary the side of a ball is that of its middle; of an exact zero it is the lower one.
+    """
+    layers = [
+        np.array([x > 0 for x in (z.mid() if isinstance(z, arb_mat) else z).entries()], dtype=bool).reshape(
+            z.nrows(), z.ncols()
+        )
+        for z in heights
+    ]
     return [[layer[k] for layer in layers] for k in range(heights[0].nrows())]
 
 
-def _column(scales: Sequence[int | fmpz]) -> fmpz_mat:
-    return fmpz_mat(len(scales), 1, list(scales))
+def _through_relu(matrix: Matrix, linear: Sequence[bool]) -> list[Number]:
+    """The entries through ReLU, but for those of linear units."""
+    if isinstance(matrix, arb_mat):
+        return [_positive_part(x) if not free else x for x, free in zip(matrix.entries(), linear, strict=True)]
+    return [x if x > 0 or free else 0 for x, free in zip(matrix.entries(), linear, strict=True)]
 
 
-def _masked_columns(matrix: fmpz_mat, mask: np.ndarray) -> fmpz_mat:
+def _positive_part(value: arb) -> arb:
+    return arb(0) if value < 0 else value.nonnegative_part()
+
+
+def _masked_columns(matrix: Matrix, mask: np.ndarray) -> Matrix:
     columns = matrix.ncols()
-    return fmpz_mat(matrix.nrows(), columns, [x if mask[i % columns] else 0 for i, x in enumerate(matrix.entries())])
+    entries: list[Number] = [x if mask[i % columns] else 0 for i, x in enumerate(matrix.entries())]
+    return type(matrix)(matrix.nrows(), columns, entries)
 
 
 def _float_layers(
-    weights: Sequence[fmpz_mat], biases: Sequence[Sequence[int]]
-) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[int]]:
+    weights: Sequence[Matrix], biases: Sequence[Sequence[Number]]
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[Number]]:
     """Rows scaled to unit size, and the scales of the last layer; a scale moves into the columns of the next layer."""
-    scales = [1] * weights[0].ncols() if weights else []
+    scales: list[Number] = [1] * weights[0].ncols() if weights else []
     layers = []
     for weight, bias in zip(weights, biases, strict=True):
         rows, next_scales = [], []
         for row in weight.tolist():
-            whole = [int(x) * c for x, c in zip(row, scales, strict=True)]
-            size = max((abs(x) for x in whole), default=0) or 1
-            rows.append([x / size for x in whole])
+            scaled = [whole(x) * c for x, c in zip(row, scales, strict=True)]
+            size = _largest(scaled)
+            rows.append([_share(x, size) for x in scaled])
             next_scales.append(size)
         layers.append(
             (
                 np.array(rows, dtype=np.float64).reshape(weight.nrows(), weight.ncols()),
-                np.array([b / size for b, size in zip(bias, next_scales, strict=True)], dtype=np.float64),
+                np.array([_share(b, size) for b, size in zip(bias, next_scales, strict=True)], dtype=np.float64),
             )
         )
         scales = next_scales
     return layers, scales
+
+
+def _largest(values: Sequence[Number]) -> Number:
+    """The largest modulus, 1 where all are zero; of balls the middle counts."""
+    size = max((abs(x) for x in values), default=0)
+    return (size.mid() if isinstance(size, arb) else size) or 1
+
+
+def _share(value: Number, size: Number) -> float:
+    return value / size if isinstance(value, int) else to_float(value / size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from jaxtract.layers.any_depth.extract import AnyDepth, AnyDepthOptions
+from jaxtract.layers.any_depth.extract import DEEP_CONTEXTS, AnyDepth, AnyDepthOptions
 from jaxtract.layers.depth_two import DepthTwo, DepthTwoOptions
 from jaxtract.oracle.oracle import Oracle
 from jaxtract.report.outcome import Extraction, Outcome
@@ -35,7 +35,7 @@ def extract_network(
 ) -> Extraction:
     """Recover a ReLU network of unknown depth and widths from queries.
 
-    One hidden layer is read in any context; more layers in the exact one.
+    One hidden layer is read in any context; more layers in exact and mp.
 
     Args:
         oracle: the black box.
@@ -54,7 +54,7 @@ def extract_network(
     chosen, meter = options or ExtractOptions(), progress or NoProgressMeter()
     shallow = DepthTwo(oracle, context, DepthTwoOptions(**dataclasses.asdict(chosen)), meter, test_bends=True)
     found = shallow.run(keep)
-    if found.outcome is not Outcome.NOT_ONE_HIDDEN_LAYER or not context.exact:
+    if found.outcome is not Outcome.NOT_ONE_HIDDEN_LAYER or context.name not in DEEP_CONTEXTS:
         return found
     shared = {field.name for field in dataclasses.fields(AnyDepthOptions)} & dataclasses.asdict(chosen).keys()
     deep = AnyDepthOptions(**{name: getattr(chosen, name) for name in shared})

@@ -119,7 +119,7 @@ class DepthTwo:
         test_bends: bool = False,
     ):
         self.first_line: tuple[Line, LineProfile] | None = None
-        self.test_bends = test_bends and context.exact
+        self.test_bends = test_bends and context.name != "float64"
         self.context = context
         self.options = options
         self.progress = progress

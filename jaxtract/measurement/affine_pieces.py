@@ -21,9 +21,6 @@ from jaxtract.search.lines import Line, LineProfile, Piece
 from precision.context import Context
 from precision.dyadic import floor_log2, power_of_two, simple_between
 
-EXACT_STEP_BITS = 64
-"""A step is this much shorter than its region is wide along the line: room for weights that differ by 2^60."""
-
 CHUNK = 4096
 """Queries that are asked together: what is measured before a budget ends is kept."""
 
@@ -140,5 +137,4 @@ def inside_piece(context: Context, profile: LineProfile, index: int) -> tuple[fm
     else:
         width = right - left
         position = simple_between(left, right)
-    bits = EXACT_STEP_BITS if context.answer_bits is None else context.answer_bits // 4
-    return position, power_of_two(floor_log2(width) - bits)
+    return position, power_of_two(floor_log2(width) - context.step_bits)

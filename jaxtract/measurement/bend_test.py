@@ -13,16 +13,17 @@ import numpy as np
 from flint import fmpq
 
 from jaxtract.measurement.affine_pieces import inside_piece
+from jaxtract.measurement.balls import measured_profile, measuring
 from jaxtract.oracle.points import points_on_line, scattered
 from jaxtract.search.context_lines import Asker
 from jaxtract.search.lines import Line, LineProfile
 from jaxtract.search.random_lines import DIRECTION_BITS
+from precision.balls import middle
 from precision.dyadic import dyadic_matrix, floor_log2, power_of_two, round_to_grid
 
 FAR = (fmpq(64), fmpq(-64))
 """How far out in the random direction a boundary is looked for, in units of 1 + the largest kink position."""
 
-BESIDE_BITS = 80
 GRID_BITS = 400
 
 
@@ -36,12 +37,12 @@ class _Boundary:
 
 
 def bends(asker: Asker, line: Line, profile: LineProfile, rng: np.random.Generator, *, kinks: int = 4) -> bool:
-    """Whether some kink of an exactly known line is not a hyperplane: f then has more than one hidden layer.
+    """Whether some kink of a line is not a hyperplane: f then has more than one hidden layer.
 
     Eight queries a kink, counted as ``measure``. False does not prove anything.
 
     Args:
-        asker: an exact black box.
+        asker: a black box whose answers are exact or rounded to many bits.
         line: where the profile was taken.
         profile: its pieces and kinks.
         rng: chooses the kinks and the direction.
@@ -49,11 +50,23 @@ def bends(asker: Asker, line: Line, profile: LineProfile, rng: np.random.Generat
     """
     if not profile.kinks or len(line.base) < 2:
         return False
-    chosen = sorted(rng.permutation(len(profile.kinks))[:kinks].tolist())
+    measurer = measuring(asker)
+    with measurer.context.working():
+        return _bends(measurer, line, measured_profile(measurer, profile), rng, kinks)
+
+
+def _bends(asker: Asker, line: Line, profile: LineProfile, rng: np.random.Generator, kinks: int) -> bool:
+    chosen = sorted(k for k in rng.permutation(len(profile.kinks))[:kinks].tolist() if _single(asker, profile, k))
     size = 1 << (DIRECTION_BITS - 1)
     across = [fmpq(int(x), size) for x in rng.integers(-size, size, size=len(line.base), endpoint=True)]
     boundaries = _boundaries(asker, line, profile, chosen, across)
     return bool(boundaries) and not all(_bends_far_out(asker, line, across, boundaries))
+
+
+def _single(asker: Asker, profile: LineProfile, kink: int) -> bool:
+    """Whether a kink is one, and not several that were too near to be told apart."""
+    position = asker.context.rational(profile.kinks[kink])
+    return not any(cluster.left <= position <= cluster.right for cluster in profile.clusters)
 
 
 def _boundaries(
@@ -77,9 +90,10 @@ def _boundaries(
         beside = derivative[k + 1] - derivative[k]
         o = max(range(len(along)), key=lambda j: abs(along[j]))
         slope = beside[o] / along[o]
-        if all(beside == along * slope):
-            gaps = [abs(profile.kinks[j] - profile.kinks[k]) for j in (k - 1, k + 1) if 0 <= j < len(profile.kinks)]
-            found.append(_Boundary(profile.kinks[k], slope, min(gaps, default=fmpq(1))))
+        if not any(beside != along * slope):
+            here, *near = (middle(profile.kinks[j]) for j in (k, k - 1, k + 1) if 0 <= j < len(profile.kinks))
+            gaps = [abs(there - here) for there in near]
+            found.append(_Boundary(here, middle(slope), min(gaps, default=fmpq(1))))
     return found
 
 
@@ -87,7 +101,7 @@ def _bends_far_out(asker: Asker, line: Line, across: list[fmpq], boundaries: lis
     """For every boundary: is there a kink on its straight continuation, on both sides?"""
     rows = []
     for boundary in boundaries:
-        beside = power_of_two(min(-BESIDE_BITS, floor_log2(boundary.gap) - 6))
+        beside = power_of_two(min(-asker.context.beside_bits, floor_log2(boundary.gap) - 6))
         for share in FAR:
             s = share * (1 + abs(boundary.position).ceil())
             t = round_to_grid(boundary.position - boundary.slope * s, GRID_BITS - floor_log2(beside))
@@ -97,4 +111,4 @@ def _bends_far_out(asker: Asker, line: Line, across: list[fmpq], boundaries: lis
                 )
     answers = asker.ask(scattered(dyadic_matrix(rows, len(line.base))), "measure")
     answers = answers.reshape(len(boundaries), len(FAR), 3, -1)
-    return [all(any(a[0] + a[2] - 2 * a[1]) for a in sides) for sides in answers]
+    return [all(any(x != 0 for x in a[0] + a[2] - 2 * a[1]) for a in sides) for sides in answers]

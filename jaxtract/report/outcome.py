@@ -39,6 +39,8 @@ class Extraction:
         queries: counts by purpose.
         seconds, oracle_seconds: wall clock, in all and inside the oracle.
         verified: what fresh queries said of the network.
+        accuracy_bits: bits to which every weight and bias is proven to be known, against the largest of its row, if
+            answers are as good as the context says; None where they are exact, or nothing of the kind was shown.
         sign_method: how the signs were found, in words.
         resolution_bits, reach_bits: kinks nearer than 2^-resolution_bits on a line, or farther out than
             2^reach_bits, were not looked for.
@@ -60,6 +62,7 @@ class Extraction:
     reach_bits: int
     not_resolved: tuple[str, ...]
     seed: int
+    accuracy_bits: int | None = None
 
     @property
     def queries_per_parameter(self) -> float | None:

@@ -38,6 +38,7 @@ def report_of(extraction: Extraction, target: str, command: str, *, evaluator: s
         "queries_per_parameter": None if per_parameter is None else round(per_parameter, 4),
         "seconds": {"total": round(extraction.seconds, 3), "oracle": round(extraction.oracle_seconds, 3)},
         "evaluator": evaluator,
+        "accuracy_bits": extraction.accuracy_bits,
         "verified": extraction.verified.as_dict(),
         "signs": extraction.sign_method,
         "resolution": {

@@ -15,6 +15,7 @@ from flint import fmpq, nmod_mat
 
 from jaxtract.measurement.ridge_form import RidgeForm, build_network
 from jaxtract.network.exact_network import ExactNetwork
+from precision.balls import BallContext, accuracy_bits, vanishes
 from precision.context import Context, integer_rows, rational_array
 from precision.lattice import signs_by_lattice
 
@@ -23,6 +24,10 @@ PRIME = (1 << 61) - 1
 
 LATTICE_LIMIT = 192
 """More signs than this at once take lattice reduction minutes, and its vectors are then no longer short."""
+
+
+SIGN_BITS = 8
+"""Bits that the equations must hold to, beyond the size of a row, for signs between balls to count."""
 
 
 class SignMethod(enum.Enum):
@@ -66,7 +71,9 @@ def solve_signs(form: RidgeForm, *, lattice_limit: int = LATTICE_LIMIT) -> Signe
         return _with_rest(form, candidate, SignMethod.LINEAR, exact_rest=False)
     if not regular and count <= lattice_limit:
         found = signs_by_lattice(
-            rational_array(context, columns), rational_array(context, target), error_bits=_equation_bits(context)
+            rational_array(context, columns),
+            rational_array(context, target),
+            error_bits=_equation_bits(context, columns),
         )
         if found is not None and _holds(context, columns, target, found):
             return _with_rest(form, found, SignMethod.LATTICE, exact_rest=False)
@@ -125,15 +132,21 @@ def _holds(context: Context, columns: np.ndarray, target: np.ndarray, signs: lis
     if context.exact:
         return all(x == 0 for x in difference)
     size = max(abs(x) for x in columns.ravel())
-    bits = _equation_bits(context)
+    if isinstance(context, BallContext):
+        # A wrong sign misses by the size of a row: a ball that wide proves nothing.
+        return all(vanishes(x) and accuracy_bits(x, size) >= SIGN_BITS for x in difference)
+    bits = _equation_bits(context, columns)
     assert bits is not None
     return all(abs(x) * (1 << bits) <= size * len(signs) for x in difference)
 
 
-def _equation_bits(context: Context) -> int | None:
+def _equation_bits(context: Context, columns: np.ndarray) -> int | None:
     """Bits to which measured rows satisfy their equations; a wrong sign misses by the size of a row."""
     if context.exact:
         return None
+    if isinstance(context, BallContext):
+        size = max(abs(x) for x in columns.ravel())
+        return max(SIGN_BITS, min(accuracy_bits(x, size) for x in columns.ravel()) - SIGN_BITS)
     assert context.prec is not None
     return context.prec - 16 if context.name == "mp" else 16
 

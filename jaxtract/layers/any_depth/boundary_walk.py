@@ -16,9 +16,10 @@ import dataclasses
 from collections.abc import Generator, Sequence
 
 import numpy as np
-from flint import fmpq, fmpz_mat
+from flint import arb, fmpq, fmpz_mat
 
 from jaxtract.geometry.grid import (
+    GRID_BITS,
     ONE,
     GridVector,
     floats_to_grid,
@@ -26,14 +27,23 @@ from jaxtract.geometry.grid import (
     to_floats,
     to_grid,
 )
-from jaxtract.geometry.known_layers import AffineForm, KnownLayers, Pattern
+from jaxtract.geometry.known_layers import AffineForm, KnownLayers, Pattern, whole
 from jaxtract.layers.any_depth.row_system import InconsistentRow, RowSystem
+from precision.balls import middle, quotient, steepest, to_float, vanishes
+from precision.context import Number
 
 BEYOND_BITS = 160
 """The transversal runs 2^-BEYOND_BITS behind the crossed boundary ..."""
 
 BESIDE_BITS = 80
 """... and asks 2^-BESIDE_BITS and twice that away from the neuron's own boundary, on both sides."""
+
+ROUNDED_BEYOND_BITS, ROUNDED_BESIDE_BITS = 34, 18
+"""The same where answers are rounded: every bit of distance behind the wall is a bit of beta lost.
+
+Such a beta only has to predict the boundary deep inside the next region; it is measured again there, at a distance
+that costs next to nothing.
+"""
 
 FEWEST_LOST = 2
 """A neuron is given up when this many crossings showed nothing, and more than a third as many as showed something."""
@@ -57,18 +67,18 @@ Probe = Generator[Transversal, np.ndarray, None]
 
 @dataclasses.dataclass
 class RationalForm:
-    """normal . x + offset over the rationals; x in grid units is divided by ONE."""
+    """normal . x + offset in rationals or balls; x in grid units is divided by ONE."""
 
-    normal: list[fmpq]
-    offset: fmpq
+    normal: list[Number]
+    offset: Number
 
-    def at(self, point: GridVector) -> fmpq:
+    def at(self, point: GridVector) -> Number:
         return sum((n * x for n, x in zip(self.normal, point, strict=True)), fmpq(0)) / ONE + self.offset
 
-    def along(self, direction: GridVector) -> fmpq:
+    def along(self, direction: GridVector) -> Number:
         return sum((n * x for n, x in zip(self.normal, direction, strict=True)), fmpq(0)) / ONE
 
-    def plus(self, factor: fmpq, form: AffineForm) -> RationalForm:
+    def plus(self, factor: Number, form: AffineForm) -> RationalForm:
         return RationalForm(
             [n + factor * m for n, m in zip(self.normal, form.normal, strict=True)], self.offset + factor * form.offset
         )
@@ -76,14 +86,14 @@ class RationalForm:
     def normal64(self) -> np.ndarray:
         """Unit normal in float64."""
         size = max(abs(n) for n in self.normal)
-        values = np.array([_ratio(n, size) for n in self.normal])
+        values = np.array([to_float(n / size) for n in self.normal])
         return values / np.linalg.norm(values)
 
     def put_onto(self, point: GridVector) -> GridVector:
         """The point moved along its steepest coordinate until the form is zero, to the grid."""
-        pivot = max(range(len(self.normal)), key=lambda k: abs(self.normal[k]))
+        pivot = steepest(self.normal)
         moved = list(point)
-        moved[pivot] -= round_fraction(self.at(point) / self.normal[pivot])
+        moved[pivot] -= round_fraction(middle(self.at(point) / self.normal[pivot]))
         return moved
 
 
@@ -112,7 +122,7 @@ class BoundaryWalk:
         layers: KnownLayers,
         signs: Sequence[int],
         form: RationalForm,
-        point: Sequence[fmpq],
+        point: Sequence[Number],
         rng: np.random.Generator,
     ):
         self.layers = layers
@@ -123,10 +133,11 @@ class BoundaryWalk:
         self.steps = 0
         self.inconsistent = False
         self._failed: set[int] = set()
-        start = form.put_onto(to_grid(point))
+        start = form.put_onto(to_grid([middle(x) for x in point]))
         self.start = Place(start, layers.pattern(_row(start), [ONE])[0], form)
         self.place = self.start
         self.visited = [self.start]
+        self.sightings: list[list[Number]] = []
         self.system = RowSystem(self.start.pattern[self.own], signs)
         self._earlier = self._off_at_start()
 
@@ -134,7 +145,7 @@ class BoundaryWalk:
         """Equations of the measured normal: one per coordinate."""
         matrix, _ = self.layers.forms(self.own, self.start.pattern)
         for column, value in zip(matrix.transpose().tolist(), self.start.form.normal, strict=True):
-            self.system.add(self.start.pattern[self.own], [int(x) for x in column], value)
+            self.system.add(self.start.pattern[self.own], [whole(x) for x in column], value)
         self._resolve()
 
     def learn_signs(self, signs: Sequence[int]) -> None:
@@ -169,10 +180,10 @@ class BoundaryWalk:
                 continue
             yield from self._cross(*plan)
 
-    def bias(self) -> fmpq | None:
+    def bias(self) -> Number | None:
         """In the scale of the walk; None while an active weight is open."""
         _, offsets = self.layers.forms(self.own, self.place.pattern)
-        inner = self.system.value(self.place.pattern[self.own], [int(x) for x in offsets])
+        inner = self.system.value(self.place.pattern[self.own], [whole(x) for x in offsets])
         return None if inner is None else self.place.form.offset - inner
 
     @property
@@ -270,10 +281,10 @@ class BoundaryWalk:
         rate = _dot(wall.normal, along)
         height = _dot(wall.normal, place.point) + wall.offset * ONE
         upwards = not place.pattern[layer][neuron]
-        if rate == 0 or (rate > 0) != upwards or (height < 0) != upwards:
+        if vanishes(rate) or (rate > 0) != upwards or (height < 0) != upwards:
             self._go_back()  # float64 saw this wall where it is not
             return
-        step = fmpq(-height, rate)
+        step = middle(quotient(-height, rate))
         crossing = [x + int((step.p * v) // step.q) for x, v in zip(place.point, along, strict=True)]
         crossing = place.form.put_onto(crossing)
         effect = self._effect(layer, neuron, place.pattern, upwards)
@@ -285,36 +296,68 @@ class BoundaryWalk:
                 self.lost += 1
                 self._go_back()
                 return
+            if isinstance(beta, arb):
+                beta = yield from self._measure_again(place, layer, neuron, wall, beta, crossing, direction)
             self.crossings += 1
             self._learn(layer, neuron, upwards, side, effect, beta)
         self._enter(place, layer, neuron, wall, beta, crossing, direction)
 
-    def _effect(self, layer: int, neuron: int, pattern: Pattern, upwards: bool) -> list[int]:
+    def _effect(self, layer: int, neuron: int, pattern: Pattern, upwards: bool) -> list[Number]:
         """Change of every z_i of the last known layer, in units of the crossed form."""
         if layer == self.own:
             return []
         change = self.layers.derivative(layer, neuron, self.own, pattern)
         return change if upwards else [-c for c in change]
 
-    def _own_effect(self, neuron: int, upwards: bool) -> fmpq | None:
+    def _own_effect(self, neuron: int, upwards: bool) -> Number | None:
         weight = self.system.weights.get(neuron)
         return None if weight is None else weight if upwards else -weight
 
     def _measure(
         self, place: Place, wall: AffineForm, along: GridVector, crossing: GridVector
-    ) -> Generator[Transversal, np.ndarray, fmpq | None]:
+    ) -> Generator[Transversal, np.ndarray, Number | None]:
         """beta of Z + beta z_h from one transversal behind the wall; None when nothing bends there."""
-        base = [x + (v >> BEYOND_BITS) for x, v in zip(crossing, along, strict=True)]
-        across = [v >> BESIDE_BITS for v in _across(place.form, wall)]
+        beyond, beside = self._distances()
+        base = [x + (v >> beyond) for x, v in zip(crossing, along, strict=True)]
+        across = [v >> beside for v in _across(place.form, wall)]
         answers = yield Transversal(base, across)
-        position = kink_between(answers)
-        if position is None:
-            return None
-        height = _dot(wall.normal, base) + wall.offset * ONE
-        at_kink = fmpq(height, ONE) + position * fmpq(_dot(wall.normal, across), ONE)
-        return -(place.form.at(base) + position * place.form.along(across)) / at_kink
+        return _beta(place.form, wall, base, across, answers)
 
-    def _learn(self, layer: int, neuron: int, upwards: bool, side: np.ndarray, effect: list[int], beta: fmpq) -> None:
+    def _distances(self) -> tuple[int, int]:
+        return (BEYOND_BITS, BESIDE_BITS) if self.layers.exact else (ROUNDED_BEYOND_BITS, ROUNDED_BESIDE_BITS)
+
+    def _measure_again(
+        self,
+        place: Place,
+        layer: int,
+        neuron: int,
+        wall: AffineForm,
+        beta: arb,
+        crossing: GridVector,
+        direction: np.ndarray,
+    ) -> Generator[Transversal, np.ndarray, arb]:
+        """beta from a transversal far behind the wall, where the first one predicts the boundary; or the first."""
+        behind = self._behind(place, layer, neuron, wall, beta, crossing, direction)
+        if behind is None:
+            return beta
+        place_there, length = behind
+        unit = floats_to_grid(np.array([min(1.0, length)]))[0]
+        across = [(v * unit) >> (GRID_BITS + ROUNDED_BESIDE_BITS) for v in _across(place_there.form, wall)]
+        answers = yield Transversal(place_there.point, across)
+        again = _beta(place.form, wall, place_there.point, across, answers)
+        # Another neuron's kink on the long way would contradict what was seen from near.
+        if again is None or again != beta or again.rad() > beta.rad():
+            return beta
+        position = kink_between(answers)
+        assert position is not None, "beta was computed from it"
+        self.sightings.append(
+            [(x + position * v) / ONE for x, v in zip(place_there.point, across, strict=True)],
+        )
+        return again
+
+    def _learn(
+        self, layer: int, neuron: int, upwards: bool, side: np.ndarray, effect: list[Number], beta: Number
+    ) -> None:
         try:
             if layer == self.own:
                 self.system.set_weight(neuron, beta if upwards else -beta)
@@ -331,22 +374,38 @@ class BoundaryWalk:
         layer: int,
         neuron: int,
         wall: AffineForm,
-        beta: fmpq,
+        beta: Number,
         crossing: GridVector,
         direction: np.ndarray,
     ) -> None:
         """Stand inside the region behind the wall, on the bent boundary."""
+        behind = self._behind(place, layer, neuron, wall, beta, crossing, direction)
+        if behind is None:
+            self._go_back()
+            return
+        self.place = behind[0]
+        self.visited.append(self.place)
+
+    def _behind(
+        self,
+        place: Place,
+        layer: int,
+        neuron: int,
+        wall: AffineForm,
+        beta: Number,
+        crossing: GridVector,
+        direction: np.ndarray,
+    ) -> tuple[Place, float] | None:
+        """A place inside the region behind the wall, on the bent boundary, and how far behind it is."""
         pattern = [side.copy() for side in place.pattern]
         pattern[layer][neuron] = not pattern[layer][neuron]
         form = place.form.plus(beta, wall)
-        if all(n == 0 for n in form.normal):
-            self._go_back()
-            return
+        if all(vanishes(n) for n in form.normal):
+            return None
         forms = self.layers.walls64(pattern)
         onwards = _bent(form.normal64(), forms[layer][0][neuron], direction)
         if onwards is None:
-            self._go_back()
-            return
+            return None
         x = to_floats(crossing)
         values = [matrix @ x + offset for matrix, offset in forms]
         hit = _first_hit([matrix for matrix, _ in forms], values, pattern, onwards, skip=(layer, neuron))
@@ -356,11 +415,7 @@ class BoundaryWalk:
             p + ((v * int(length * (1 << 60))) >> 60) for p, v in zip(crossing, floats_to_grid(onwards), strict=True)
         ]
         moved = form.put_onto(moved)
-        if not self._agrees(moved, pattern):
-            self._go_back()
-            return
-        self.place = Place(moved, pattern, form)
-        self.visited.append(self.place)
+        return (Place(moved, pattern, form), length) if self._agrees(moved, pattern) else None
 
     def _agrees(self, point: GridVector, pattern: Pattern) -> bool:
         """Whether the point lies in the region that it was meant to reach."""
@@ -368,16 +423,28 @@ class BoundaryWalk:
         return all(np.array_equal(a, b) for a, b in zip(found, pattern, strict=True))
 
 
-def kink_between(answers: np.ndarray) -> fmpq | None:
+def _beta(
+    form: RationalForm, wall: AffineForm, base: GridVector, across: GridVector, answers: np.ndarray
+) -> Number | None:
+    """beta with form + beta wall = 0 at the kink of a transversal; None when nothing bends on it."""
+    position = kink_between(answers)
+    if position is None:
+        return None
+    height = _dot(wall.normal, base) + wall.offset * ONE
+    at_kink = quotient(height, ONE) + position * quotient(_dot(wall.normal, across), ONE)
+    return -(form.at(base) + position * form.along(across)) / at_kink
+
+
+def kink_between(answers: np.ndarray) -> Number | None:
     """Where the pieces through s = -2, -1 and s = 1, 2 meet, if that is between them; shape (4, outputs)."""
     left, right = answers[1] - answers[0], answers[3] - answers[2]
     bend = right - left
     gaps = answers[2] - right - answers[1] - left
-    o = max(range(len(bend)), key=lambda k: abs(bend[k]))
-    if bend[o] == 0:
+    o = steepest(bend)
+    if vanishes(bend[o]):
         return None
     position = -gaps[o] / bend[o]
-    if abs(position) >= 1 or any(g + position * b != 0 for g, b in zip(gaps, bend, strict=True)):
+    if not abs(position) < 1 or any(g + position * b != 0 for g, b in zip(gaps, bend, strict=True)):
         return None
     return position
 
@@ -434,31 +501,26 @@ def _across(form: RationalForm, wall: AffineForm) -> GridVector:
     """A direction parallel to the wall that crosses the form's zero set as squarely as possible."""
     normal = form.normal64()
     size = max(abs(m) for m in wall.normal)
-    unit = np.array([m / size for m in wall.normal])
+    unit = np.array([to_float(quotient(m, size)) for m in wall.normal])
     unit /= np.linalg.norm(unit)
     across = normal - (normal @ unit) * unit
     if np.linalg.norm(across) < 1e-12:
         across = normal
     vector = floats_to_grid(across / np.linalg.norm(across))
-    return form_free([fmpq(m) for m in wall.normal], vector)
+    return form_free([quotient(m, 1) for m in wall.normal], vector)
 
 
-def form_free(normal: Sequence[fmpq], vector: GridVector) -> GridVector:
+def form_free(normal: Sequence[Number], vector: GridVector) -> GridVector:
     """``vector`` with its steepest coordinate changed so that normal . vector = 0, to the grid."""
-    pivot = max(range(len(normal)), key=lambda k: abs(normal[k]))
+    pivot = steepest(normal)
     rest = sum((n * v for k, (n, v) in enumerate(zip(normal, vector, strict=True)) if k != pivot), fmpq(0))
     changed = list(vector)
-    changed[pivot] = -round_fraction(rest / normal[pivot] / ONE)
+    changed[pivot] = -round_fraction(middle(rest / normal[pivot] / ONE))
     return changed
 
 
-def _dot(left: Sequence[int], right: Sequence[int]) -> int:
+def _dot(left: Sequence[Number], right: Sequence[int]) -> Number:
     return sum(a * b for a, b in zip(left, right, strict=True))
-
-
-def _ratio(value: fmpq, size: fmpq) -> float:
-    quotient = value / size
-    return int(quotient.p) / int(quotient.q)
 
 
 def _row(point: GridVector) -> fmpz_mat:

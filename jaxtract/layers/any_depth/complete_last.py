@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from flint import fmpq
 
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.found_layers import Row
+from precision.balls import steepest, vanishes
+from precision.context import Number
 
 STARTS, STEPS = 128, 60
 DIFFERENCE = 1e-6
@@ -46,13 +47,13 @@ def inputs_with_both_on(
     return points[good][order]
 
 
-def weight_from(residual: np.ndarray, gamma: np.ndarray, activation: fmpq) -> fmpq | None:
+def weight_from(residual: np.ndarray, gamma: np.ndarray, activation: Number) -> Number | None:
     """w with residual = gamma w activation for every output (arrays (outputs,)), or None."""
-    o = max(range(len(gamma)), key=lambda k: abs(gamma[k]))
-    if gamma[o] == 0 or activation == 0:
+    o = steepest(gamma)
+    if vanishes(gamma[o]) or vanishes(activation):
         return None
     weight = residual[o] / (gamma[o] * activation)
-    return weight if all(residual == gamma * (weight * activation)) else None
+    return None if any(residual != gamma * (weight * activation)) else weight
 
 
 def _starts(inputs: int, row: Row, rng: np.random.Generator) -> np.ndarray:

@@ -10,16 +10,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from flint import fmpq, fmpz, fmpz_mat
+from flint import arb, fmpq, fmpz, fmpz_mat
 
 from jaxtract.geometry.boundary_points import boundary_points
 from jaxtract.geometry.grid import floats_to_grid
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk, RationalForm
 from jaxtract.layers.any_depth.found_layers import Row
+from precision.balls import accuracy_bits, quotient, to_float, vanishes
+from precision.context import Number
+
+AGREEING_BITS = 16
+"""Two rounded values for a weight agree when they are not told apart, and are known better than this."""
 
 
-def complete_by_kinks(row: Row, heights: Sequence[Sequence[fmpz]], scales: Sequence[fmpz]) -> bool:
+def complete_by_kinks(row: Row, heights: Sequence[Sequence[Number]], scales: Sequence[fmpz]) -> bool:
     """Open weights of a row from unexplained kinks; True when one was found.
 
     Args:
@@ -27,20 +32,34 @@ def complete_by_kinks(row: Row, heights: Sequence[Sequence[fmpz]], scales: Seque
         heights: pre-activations of the layer before at every kink, times the kink's scale.
         scales: one per kink.
     """
-    seen: dict[tuple[int, fmpq], int] = {}
+    seen: list[tuple[int, Number]] = []
     for z, scale in zip(heights, scales, strict=True):
         on = [i for i in row.missing if z[i] > 0]
         if len(on) != 1:
             continue
         rest = row.bias + sum(
-            (w * fmpq(x, scale) for w, x in zip(row.weights, z, strict=True) if w is not None and x > 0), fmpq(0)
+            (w * quotient(x, scale) for w, x in zip(row.weights, z, strict=True) if w is not None and x > 0), fmpq(0)
         )
-        key = (on[0], -rest * fmpq(scale, z[on[0]]))
-        seen[key] = seen.get(key, 0) + 1
-    found = {i: value for (i, value), count in seen.items() if count >= 2}
+        seen.append((on[0], -rest * quotient(scale, z[on[0]])))
+    found = _met_twice(seen)
     for i, value in found.items():
         row.weights[i] = value
     return bool(found)
+
+
+def _met_twice(seen: Sequence[tuple[int, Number]]) -> dict[int, Number]:
+    """Values that agree exactly, or as far as balls can tell, by neuron."""
+    if not any(isinstance(value, arb) for _, value in seen):
+        counts: dict[tuple[int, fmpq], int] = {}
+        for key in seen:
+            counts[key] = counts.get(key, 0) + 1
+        return {i: value for (i, value), count in counts.items() if count >= 2}
+    found: dict[int, Number] = {}
+    sharp = [(i, value) for i, value in seen if accuracy_bits(value, value) >= AGREEING_BITS]
+    for place, (i, value) in enumerate(sharp):
+        if any(i == k and vanishes(value - other) for k, other in sharp[:place]):
+            found[i] = value
+    return found
 
 
 def places_on_boundary(layers: KnownLayers, row: Row, rng: np.random.Generator) -> np.ndarray:
@@ -92,7 +111,7 @@ def _form_at(layers: KnownLayers, row: Row, point: list[int]) -> RationalForm | 
     normal = [fmpq(0)] * layers.inputs
     offset = row.bias
     for w, active, gradient, constant in zip(row.weights, on, matrix.tolist(), offsets, strict=True):
-        if w is None or not active or w == 0:
+        if w is None or not active or vanishes(w):
             continue
         normal = [n + w * g for n, g in zip(normal, gradient, strict=True)]
         offset += w * constant
@@ -101,9 +120,9 @@ def _form_at(layers: KnownLayers, row: Row, point: list[int]) -> RationalForm | 
 
 def _row64(layers: KnownLayers, row: Row) -> tuple[np.ndarray, float]:
     scaled = [w * scale if w is not None else fmpq(0) for w, scale in zip(row.weights, layers.scales, strict=True)]
-    size = max((abs(x) for x in scaled), default=fmpq(1)) or fmpq(1)
-    ratios = [x / size for x in [*scaled, row.bias]]
-    floats = [int(x.p) / int(x.q) for x in ratios]
+    size = max((abs(x) for x in scaled), default=fmpq(1))
+    size = fmpq(1) if vanishes(size) else size
+    floats = [to_float(x / size) for x in [*scaled, row.bias]]
     return np.array(floats[:-1]), floats[-1]
 
 

@@ -22,7 +22,8 @@ from jaxtract.oracle.counting import Purpose
 from jaxtract.oracle.points import PointBatch, on_lines
 from jaxtract.search.context_lines import Asker
 from jaxtract.search.lines import Line, LineProfile
-from precision.context import Context
+from precision.balls import middle, steepest, vanishes
+from precision.context import Context, Number
 from precision.dyadic import dyadic_matrix, floor_to_grid, power_of_two
 from precision.kink import Piece
 
@@ -35,6 +36,9 @@ BESIDE_BITS = 140
 
 CLOSE_BITS = 160
 """The line that the pool is given shows the border from this near, so that nothing else is on it."""
+
+ROUNDED_BESIDE_BITS, ROUNDED_CLOSE_BITS = 30, 32
+"""The same where answers are rounded: each of these bits is one that a difference loses."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Recovered:
         return self._evaluator(points)
 
 
-_Wishes = Generator[list[fmpq], np.ndarray, "tuple[fmpq, np.ndarray] | None"]
+_Wishes = Generator[list[fmpq], np.ndarray, "tuple[Number, np.ndarray] | None"]
 """Yields positions, receives differences (positions, outputs), returns (kink, slope of the difference behind it)."""
 
 
@@ -90,11 +94,12 @@ def first_borders(
     lines = [_towards(low, high, rng) for low, high in zip(good, bad, strict=True)]
     bases = dyadic_matrix([line.base for line in lines], good.shape[1])
     directions = dyadic_matrix([line.direction for line in lines], good.shape[1])
+    beside_bits = BESIDE_BITS if asker.context.exact else ROUNDED_BESIDE_BITS
     searches = [
-        _first_kink(abs(floor_to_grid(_rational(high[line.pivot]) - line.base[line.pivot], 40)))
+        _first_kink(abs(floor_to_grid(_rational(high[line.pivot]) - line.base[line.pivot], 40)), beside_bits)
         for high, line in zip(bad, lines, strict=True)
     ]
-    found: list[tuple[int, fmpq, np.ndarray]] = []
+    found: list[tuple[int, Number, np.ndarray]] = []
     waiting = [(i, search, next(search)) for i, search in enumerate(searches)]
     while waiting:
         index = [i for i, _, wanted in waiting for _ in wanted]
@@ -110,7 +115,9 @@ def first_borders(
                 if stop.value is not None:
                     found.append((i, *stop.value))
         waiting = following
-    return [_seen_from_near(recovered, lines[i], kink, slope) for i, kink, slope in found]
+    if asker.context.exact:
+        return [_seen_from_near(recovered, lines[i], kink, slope) for i, kink, slope in found]
+    return [_measured_from_near(asker, lines[i], kink, slope) for i, kink, slope in found]
 
 
 def _towards(low: np.ndarray, high: np.ndarray, rng: np.random.Generator) -> Line:
@@ -125,44 +132,49 @@ def _rational(value: float) -> fmpq:
     return fmpq(*float(value).as_integer_ratio())
 
 
-def _first_kink(end: fmpq) -> _Wishes:
+def _first_kink(end: fmpq, beside_bits: int) -> _Wishes:
     """The search on one segment from 0, where there is no difference, to ``end``."""
     low, high = fmpq(0), end
     at_low, value = yield [low, high]
-    if end == 0 or any(at_low) or not any(value):
+    if end == 0 or _differs(at_low) or not _differs(value):
         return None
     for turn in range(MOST_ROUNDS):
-        middle = (low + high) / 2
+        centre = (low + high) / 2
         if turn < HALVINGS:
-            (at_middle,) = yield [middle]
+            (at_centre,) = yield [centre]
         else:
             beside = high - (high - low) * power_of_two(-20)
-            at_middle, near = yield [middle, beside]
+            at_centre, near = yield [centre, beside]
             slope = (value - near) / (high - beside)
             kink = _zero_of(value, slope, high)
             if kink is not None and low < kink < high:
-                places = [floor_to_grid(kink + side * power_of_two(-BESIDE_BITS), BESIDE_BITS + 20) for side in (-1, 1)]
+                step, grid_bits = power_of_two(-beside_bits), beside_bits + 20
+                places = [floor_to_grid(middle(kink) + side * step, grid_bits) for side in (-1, 1)]
                 before, behind = yield places
-                if not any(before) and all(behind == slope * (places[1] - kink)):
+                if not _differs(before) and not _differs(behind - slope * (places[1] - kink)):
                     return kink, slope
-                if any(before):
+                if _differs(before):
                     high, value = places[0], before
-                elif any(behind):
+                elif _differs(behind):
                     low, high, value = places[0], places[1], behind
                 else:
                     low = places[1]
-        if low < middle < high:
-            low, high, value = (low, middle, at_middle) if any(at_middle) else (middle, high, value)
+        if low < centre < high:
+            low, high, value = (low, centre, at_centre) if _differs(at_centre) else (centre, high, value)
     return None
 
 
-def _zero_of(value: np.ndarray, slope: np.ndarray, position: fmpq) -> fmpq | None:
+def _differs(differences: np.ndarray) -> bool:
+    return any(x != 0 for x in differences)
+
+
+def _zero_of(value: np.ndarray, slope: np.ndarray, position: fmpq) -> Number | None:
     """Where all outputs of value + slope (t - position) vanish together."""
-    o = max(range(len(slope)), key=lambda k: abs(slope[k]))
-    if slope[o] == 0:
+    o = steepest(slope)
+    if vanishes(slope[o]):
         return None
     back = -value[o] / slope[o]
-    return position + back if all(v + s * back == 0 for v, s in zip(value, slope, strict=True)) else None
+    return None if _differs(value + slope * back) else position + back
 
 
 def _seen_from_near(recovered: Recovered, line: Line, kink: fmpq, slope: np.ndarray) -> Border:
@@ -180,10 +192,34 @@ def _seen_from_near(recovered: Recovered, line: Line, kink: fmpq, slope: np.ndar
     return Border(searched, extra * (1 - at))
 
 
-def _gradient(recovered: Recovered, line: Line, profile: LineProfile) -> np.ndarray:
+def _measured_from_near(asker: Asker, line: Line, kink: Number, slope: np.ndarray) -> Border:
+    """The same from the black box itself: the recovered function is too rough to be differenced that near."""
+    unit = power_of_two(-ROUNDED_CLOSE_BITS)
+    anchor = floor_to_grid(middle(kink), ROUNDED_CLOSE_BITS + 40)
+    base = tuple(p + anchor * v for p, v in zip(line.base, line.direction, strict=True))
+    near = Line(base, tuple(v * unit for v in line.direction), line.pivot)
+    bases, directions = (dyadic_matrix([ends], len(base)) for ends in (near.base, near.direction))
+    values = asker.ask(on_lines(bases, directions, [0] * 4, [fmpq(t) for t in (-2, -1, 1, 2)]), "search")
+    left = Piece(fmpq(-1), values[1], values[1] - values[0], fmpq(1), 0)
+    right = Piece(fmpq(1), values[2], values[3] - values[2], fmpq(1), 0)
+    bend = right.slope - left.slope
+    rough = (kink - anchor) / unit
+    at = 1 - _zero_back(values[2] - values[1] - 2 * left.slope, bend) if _differs(bend) else rough
+    profile = LineProfile((left, right), (at,), (), 0)
+    searched = SearchedLine(near, profile, {0: _gradient(asker, near, profile)}, border=True)
+    return Border(searched, slope * unit * (1 - rough))
+
+
+def _zero_back(gap: np.ndarray, bend: np.ndarray) -> Number:
+    """How far back pieces meet that are ``gap`` apart here and differ by ``bend`` in slope."""
+    o = steepest(bend)
+    return gap[o] / bend[o]
+
+
+def _gradient(asker: Asker, line: Line, profile: LineProfile) -> np.ndarray:
     """The gradient (outputs, inputs) of the left piece, where the recovered function is right."""
     axes = [k for k in range(len(line.base)) if k != line.pivot]
-    (columns,) = gradient_columns(recovered, line, profile, [0], axes)
+    (columns,) = gradient_columns(asker, line, profile, [0], axes)
     slope = profile.pieces[0].slope
     whole = np.empty((len(slope), len(line.base)), dtype=object)
     whole[:, axes] = columns

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from flint import fmpq, fmpq_mat, fmpz_mat
+from flint import arb, arb_mat, fmpq, fmpq_mat
 
-from jaxtract.geometry.known_layers import KnownLayers
+from jaxtract.geometry.known_layers import KnownLayers, Matrix
 from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk, RationalForm
 from jaxtract.layers.any_depth.carried import plain_rows
 from jaxtract.layers.any_depth.complete_last import inputs_with_both_on, weight_from
@@ -60,29 +60,39 @@ from jaxtract.layers.any_depth.output_layer import (
 from jaxtract.layers.any_depth.pool import Pool, Sighting
 from jaxtract.layers.any_depth.predicted import visible_places
 from jaxtract.layers.any_depth.read_with_skips import Found, SkipReader
+from jaxtract.layers.any_depth.refined_rows import refined
 from jaxtract.measurement.affine_pieces import inside_piece
+from jaxtract.measurement.balls import measured_profile, measuring
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.oracle import Oracle
-from jaxtract.oracle.points import on_lines, scattered
+from jaxtract.oracle.points import PointBatch, on_lines, scattered
 from jaxtract.report.outcome import Extraction, Outcome
 from jaxtract.report.progress import NoProgressMeter, ProgressMeter
 from jaxtract.search.context_lines import LineSettings, search_lines, settings_for
 from jaxtract.search.lines import Line, LineProfile
 from jaxtract.search.random_lines import random_line
 from jaxtract.signs.plainest import plainest, without_opposites
-from jaxtract.verification.agreement import Verified, verify
+from jaxtract.verification.agreement import Verified, agree_bits, verify
 from jaxtract.verification.own_kinks import kinks_of_network
-from precision.context import Context, object_matrix, rational_matrix
-from precision.dyadic import dyadic_matrix, from_float64, round_to_grid
+from precision.balls import ball, middle, middles, quotient, to_float, vanishes
+from precision.context import Context, Number, object_matrix
+from precision.dyadic import dyadic_matrix, from_float64, power_of_two, round_to_grid
 
 Kink = tuple[int, int]
 """(line, kink on it)"""
 
 MOST_DEPTH = 64
+
+DEEP_CONTEXTS = ("exact", "mp")
+"""Answers in doubles leave too few bits for the walks along boundaries."""
+
 AGREEING = 3
 """Inputs that must give one value for an open weight."""
+
+ROUNDED_REACH_BITS = 8
+"""Lines of rounded answers are searched to 2^8, and further while their ends still bend."""
 
 BORDERS = 4
 """Counterexamples that are followed to the border of what is missing, at a time."""
@@ -117,6 +127,9 @@ FEWEST_LINES = 3
 
 CONFIRMATIONS = 4
 """Times that places are asked for a row that is neither refuted nor believed."""
+
+SCALING_BITS = 2
+"""Bits that the free scales of neurons cost a statement about single weights."""
 
 COUNTEREXAMPLE_BITS = 40
 
@@ -176,10 +189,10 @@ class AnyDepth:
         *,
         first_line: tuple[Line, LineProfile] | None = None,
     ):
-        if not context.exact:
+        if context.name not in DEEP_CONTEXTS:
             raise ValueError(
-                f"networks of more than one hidden layer are read in the exact context, not in {context.name}; "
-                "use --context exact with an oracle that answers in rationals"
+                f"networks of more than one hidden layer are read in the contexts {' and '.join(DEEP_CONTEXTS)}, "
+                f"not in {context.name}; use --context mp with an oracle that answers to many bits"
             )
         self.first_line = first_line
         self.context = context
@@ -191,7 +204,9 @@ class AnyDepth:
             if isinstance(oracle, CountingOracle)
             else CountingOracle(oracle, context, max_queries=options.max_queries, on_queries=progress.queries)
         )
-        self.settings: LineSettings = settings_for(context, resolution_bits=options.resolution_bits)
+        self.measurer = measuring(self.oracle)
+        self.numbers = self.measurer.context
+        self.settings: LineSettings = _deep_settings(context, options.resolution_bits)
         self.layers: list[FoundLayer] = []
         self.output: Tail | None = None
         self.with_skips: Found | None = None
@@ -213,6 +228,10 @@ class AnyDepth:
         self._seen_complete: tuple[KnownLayers, int] | None = None
 
     def run(self, keep: Callable[[Extraction], None] | None) -> Extraction:
+        with self.numbers.working():
+            return self._run(keep)
+
+    def _run(self, keep: Callable[[Extraction], None] | None) -> Extraction:
         begun = time.perf_counter()
         try:
             self._first_line()
@@ -233,7 +252,7 @@ class AnyDepth:
         """The first line, its gradients, and from them the coordinates that matter."""
         line, profile = self.first_line or self._search_first_line()
         self.progress.phase("measure")
-        self.slice, searched = measure_line(self.oracle, line, profile, self.rng)
+        self.slice, searched = measure_line(self.measurer, line, measured_profile(self.measurer, profile), self.rng)
         self.pool = Pool(SliceAsker(self.oracle, self.slice), self.slice.rank)
         self.pool.lines.append(searched)
         self._add_lines([random_line(self.slice.rank, self.rng) for _ in range(self.options.first_lines)])
@@ -260,7 +279,8 @@ class AnyDepth:
                     stuck = state
                     continue
             left -= 1
-            if (left < 0 or (self.patience <= 0 and not self.skips_tried)) and self._read_with_skips():
+            plain_failed = left < 0 or (self.patience <= 0 and not self.skips_tried)
+            if plain_failed and self.numbers.exact and self._read_with_skips():
                 return Outcome.COMPLETE
             if left < 0:
                 return Outcome.COUNTEREXAMPLES_LEFT
@@ -335,16 +355,16 @@ class AnyDepth:
             places = [(index, line.kinks[0]), (index, fmpq(1))]
             heights, scales = self.pool.heights(known, places)
             at_kink, behind = heights[-1][0, neuron], heights[-1][1, neuron]
-            if at_kink != 0 or behind == 0:
+            if at_kink != 0 or vanishes(behind):
                 continue
             bases, directions = (dyadic_matrix([e], self.slice.rank) for e in (line.line.base, line.line.direction))
             expected = recovered.ask(on_lines(bases, directions, [0, 0], [fmpq(-1), fmpq(1)]), "search")
             before, after = (
-                piece.on(self.context, fmpq(t)) for piece, t in zip(line.profile.pieces, (-1, 1), strict=True)
+                piece.on(self.numbers, fmpq(t)) for piece, t in zip(line.profile.pieces, (-1, 1), strict=True)
             )
-            if any(before != expected[0]) or all(after == expected[1]):
+            if any(before != expected[0]) or not any(after != expected[1]):
                 continue
-            height = fmpq(behind, scales[1]) / row.integer_factor()
+            height = quotient(behind, scales[1]) / row.integer_factor()
             return Output((after - expected[1]) / abs(height), 1 if height > 0 else -1)
         return None
 
@@ -389,7 +409,7 @@ class AnyDepth:
         explained = [False] * len(kinks)
         for z in heights:
             for place, row in enumerate(z.tolist()):
-                explained[place] = explained[place] or any(x == 0 for x in row)
+                explained[place] = explained[place] or any(vanishes(x) for x in row)
         return [kink for kink, known in zip(kinks, explained, strict=True) if not known]
 
     def _try(self, kinks: Sequence[Kink]) -> None:
@@ -540,7 +560,26 @@ class AnyDepth:
         self.progress.neurons(sum(len(found.rows) for found in self.layers), None)
         if level > 1:
             self._complete(level)
+        self._refine(level)
         return True
+
+    def _refine(self, level: int) -> None:
+        """Rows of a layer between smaller balls, from all kinks that lie on their boundaries."""
+        layer = self.layers[level - 1]
+        if self.numbers.exact or (level > 1 and not all(self.layers[level - 2].signs)):
+            return
+        known = self._known(level)
+        points = [self.pool.lines[i].point(t) for i, t in self.pool.places(self.pool.all_kinks())]
+        points += [point for row in layer.rows for point in row.sightings]
+        heights = known.preactivations(arb_mat(points), [1] * len(points))
+        before = points if level == 1 else [[x if x > 0 else arb(0) for x in z] for z in heights[-2].tolist()]
+        zeros = [[i for i, x in enumerate(z) if vanishes(x)] for z in heights[-1].tolist()]
+        factors = [row.integer_factor() for row in layer.rows]
+        layer.rows = [
+            refined(row, [a for a, zero in zip(before, zeros, strict=True) if zero == [i]])
+            for i, row in enumerate(layer.rows)
+        ]
+        self._carry_scales(level, factors)
 
     def _install(self, level: int, rows: list[Row], factors: Sequence[fmpq]) -> None:
         """New rows of a layer, the known ones first.
@@ -597,7 +636,7 @@ class AnyDepth:
             heights, _ = self.pool.heights(known, [(index, line.kinks[0]), (index, fmpq(1))])
             at_kink, behind = heights[-1].tolist()
             for i, sign in enumerate(layer.signs):
-                if not sign and at_kink[i] == 0 and behind[i] != 0:
+                if not sign and vanishes(at_kink[i]) and behind[i] != 0:
                     layer.signs[i] = 1 if behind[i] > 0 else -1
         self.layers[level - 1] = layer.oriented()
 
@@ -631,7 +670,7 @@ class AnyDepth:
         (heights,), _ = self.pool.heights(hyperplanes, self.pool.places(self.pool.all_kinks()))
         found: list[list[np.ndarray]] = [[] for _ in rows]
         for z in heights.tolist():
-            zero = [i for i in range(len(rows)) if z[i] == 0]
+            zero = [i for i in range(len(rows)) if vanishes(z[i])]
             if zero:
                 side = np.array([x > 0 for x in z])
                 for i in zero:
@@ -694,7 +733,7 @@ class AnyDepth:
         if not kinks:
             return {}
         heights, _ = self.pool.heights(layers, [(index, t) for t in kinks])
-        return {k: [i for i, x in enumerate(z) if x == 0] for k, z in enumerate(heights[-1].tolist())}
+        return {k: [i for i, x in enumerate(z) if vanishes(x)] for k, z in enumerate(heights[-1].tolist())}
 
     def _measure_borders(self, level: int) -> bool:
         """Measure the gradient beside one kink of every neuron whose sign is open, where that would tell it."""
@@ -816,7 +855,7 @@ class AnyDepth:
             self.pool.asker,
             layers,
             values.at(kept),
-            self.context,
+            self.numbers,
             self.rng,
             undisturbed=self._undisturbed,
             doubtful=values.at(doubtful),
@@ -824,7 +863,7 @@ class AnyDepth:
             seen_at=[row.seen_at for row in self.layers[-1].rows],
         )
 
-    def _undisturbed(self, heights: Sequence[fmpz_mat]) -> np.ndarray:
+    def _undisturbed(self, heights: Sequence[Matrix]) -> np.ndarray:
         """At which points no open weight acts: what it reads is off. From the pre-activations of all layers."""
         usable = np.ones(heights[0].nrows(), dtype=bool)
         for z, layer in zip(heights, self.layers[1:], strict=False):
@@ -847,7 +886,7 @@ class AnyDepth:
                 sign = _sign_between(row, tail.network.weights[0].tolist()[q])
                 points = inputs_with_both_on(layers, row, q, sign, i, self.rng)[:AGREEING]
                 weights = self._weights_at(evaluator, points, outgoing[:, q] * sign, i)
-                if len(weights) == AGREEING and len(set(weights)) == 1 and weights[0] is not None:
+                if len(weights) == AGREEING and _one_value(weights):
                     whole = row.in_integers()
                     row.weights = [None if k in row.missing else w for k, w in enumerate(whole.weights)]
                     row.weights[i], row.bias = weights[0], whole.bias
@@ -856,23 +895,33 @@ class AnyDepth:
 
     def _weights_at(
         self, evaluator: FlintEvaluator, points: np.ndarray, gamma: np.ndarray, neuron: int
-    ) -> list[fmpq | None]:
+    ) -> list[Number | None]:
         """What every point says of the weight from ``neuron`` of the layer before; one query a point."""
         if len(points) == 0:
             return []
         own = from_float64(points)
         batch = self.slice.embed(scattered(own))
-        residuals = self.oracle.ask(batch, "measure") - evaluator(batch)
+        residuals = self.measurer.ask(batch, "measure") - self._values(evaluator, batch)
         scale = 1 << max(own.exponent, 0)
         heights = self._known(len(self.layers) - 1).preactivations(own.mantissa, [scale] * len(points))[-1].tolist()
-        return [weight_from(r, gamma, fmpq(z[neuron], scale)) for r, z in zip(residuals, heights, strict=True)]
+        return [weight_from(r, gamma, quotient(z[neuron], scale)) for r, z in zip(residuals, heights, strict=True)]
 
     def _recovered(self) -> tuple[FlintEvaluator, Recovered]:
         """The recovered function, on all inputs and on the slice."""
         network = self._network()
         assert network is not None, "asked for only after the output layer was found"
         evaluator = FlintEvaluator(network)
-        return evaluator, Recovered(lambda points: evaluator(self.slice.embed(points)), self.context)
+        return evaluator, Recovered(lambda points: self._values(evaluator, self.slice.embed(points)), self.numbers)
+
+    def _values(self, evaluator: FlintEvaluator, points: PointBatch) -> np.ndarray:
+        """The recovered function; between balls as rough as it may be when it counts as recovered."""
+        values = evaluator(points)
+        if self.numbers.exact:
+            return values
+        radius = power_of_two(-agree_bits(self.context))
+        size = max((abs(x) for x in values.ravel()), default=fmpq(1))
+        values.ravel()[:] = [ball(x, radius * size) for x in values.ravel()]
+        return values
 
     def _verify(self) -> np.ndarray:
         """Compare with the black box; counterexamples come back as points on the slice, (points, rank).
@@ -938,18 +987,18 @@ class AnyDepth:
             if not line.dyadic or line.border:
                 continue
             for i, piece in enumerate(line.profile.pieces):
-                position, _ = inside_piece(self.context, line.profile, i)
+                position, _ = inside_piece(self.numbers, line.profile, i)
                 index.append(len(bases))
                 positions.append(position)
-                values.append(piece.on(self.context, position))
+                values.append(piece.on(self.numbers, position))
             bases.append(line.line.base)
             directions.append(line.line.direction)
         if not index:
             return np.empty((0, self.slice.rank))
         rank = self.slice.rank
         batch = on_lines(dyadic_matrix(bases, rank), dyadic_matrix(directions, rank), index, positions)
-        right = np.all(recovered.ask(batch, "search") == np.array(values, dtype=object), axis=1)
-        return batch.to_float64()[right]
+        wrong = np.any(recovered.ask(batch, "search") != np.array(values, dtype=object), axis=1)
+        return batch.to_float64()[~wrong]
 
     def _open_weights(self) -> OpenWeights | None:
         """For the open weights of the recovered network; None when there are none, or its last layer was rearranged."""
@@ -966,7 +1015,7 @@ class AnyDepth:
         _, recovered = self._recovered()
         return self._fill(solve_open(behind_boundaries(open_weights, self.pool.asker, recovered, self.rng)))
 
-    def _fill(self, weights: dict[Weight, fmpq]) -> bool:
+    def _fill(self, weights: dict[Weight, Number]) -> bool:
         """Set weights that were open, (layer from 0, neuron, neuron before); True when there was one."""
         for depth in sorted({level for level, _, _ in weights}):
             rows = self.layers[depth].rows
@@ -995,21 +1044,34 @@ class AnyDepth:
             rows = np.empty((len(layer.rows), len(layer.rows[0].weights) if layer.rows else 0), dtype=object)
             for h, row in enumerate(layer.rows):
                 rows[h, :] = row.weights
-            weights.append(rational_matrix(self._on_all_inputs(rows) if i == 0 else rows))
-            biases.append(fmpq_mat(len(layer.rows), 1, [row.bias for row in layer.rows]))
-        weights.append(rational_matrix(gamma))
+            whole = self._on_all_inputs(rows) if i == 0 else rows
+            weights.append(middles(whole))
+            biases.append(fmpq_mat(len(layer.rows), 1, [middle(row.bias) for row in layer.rows]))
+        weights.append(middles(gamma))
         biases.append(tail.biases[1])
         return ExactNetwork(tuple(weights), tuple(biases))
 
     def _on_all_inputs(self, rows: np.ndarray) -> np.ndarray:
         """Rows of the first layer, (width, inputs); kept, because completing them is long arithmetic."""
-        if self._full_rows is None or not np.array_equal(self._full_rows[0], rows):
+        if self._full_rows is None or not _identical(self._full_rows[0], rows):
             self._full_rows = (rows, self.slice.full_rows(rows))
         return self._full_rows[1]
 
     def _affine_rest(self) -> bool:
         """Whether the last layer has more neurons than boundaries: some carry an affine rest."""
         return self.output is not None and self.output.network.widths[1] > len(self.layers[-1].rows)
+
+    def _accuracy(self) -> int | None:
+        """Proven bits of the network's rows, against the largest number of each; None where they are exact.
+
+        The scale of a neuron moves into the columns that read it: a row has the errors of its own and of these.
+        """
+        if self.numbers.exact or self.output is None:
+            return None
+        found = [FoundLayer([row.in_integers() for row in layer.rows], layer.signs) for layer in self.layers]
+        kept, _ = without_unread(found, self.output.read[None, :].astype(int))
+        rows = [row.accuracy for layer in kept for row in layer.rows]
+        return max(0, int(min([*rows, self.output.accuracy])) - SCALING_BITS)
 
     def _result(self, outcome: Outcome, begun: float) -> Extraction:
         complete = outcome is Outcome.COMPLETE
@@ -1024,7 +1086,9 @@ class AnyDepth:
         method = self.output.method if self.output is not None else "not determined"
         if self.with_skips is not None:
             method = self.with_skips.method
-        elif network is not None and self.output is not None and self._affine_rest():
+        elif self._affine_rest() and not self.numbers.exact:
+            sentences.append(f"last hidden layer: {method}")
+        elif network is not None and self._affine_rest():
             # What no sign explains is read by a skip: no neurons are needed to carry it.
             oriented = plainest(without_opposites(network))
             network, method = oriented.network, oriented.method
@@ -1039,6 +1103,7 @@ class AnyDepth:
             oracle_seconds=self.oracle.seconds,
             verified=self.verified,
             sign_method=method,
+            accuracy_bits=self._accuracy(),
             resolution_bits=self.settings.resolution_bits,
             reach_bits=self.settings.reach_bits,
             not_resolved=tuple(sentences),
@@ -1050,17 +1115,29 @@ def _share(seen: int, unseen: int) -> float:
     return seen / max(1, seen + unseen)
 
 
+def _deep_settings(context: Context, resolution_bits: int) -> LineSettings:
+    """Where answers are rounded, a line whose ends are far out is known less well near the origin."""
+    settings = settings_for(context, resolution_bits=resolution_bits)
+    return settings if context.exact else dataclasses.replace(settings, reach_bits=ROUNDED_REACH_BITS)
+
+
 def to_rational(value: float) -> fmpq:
     return fmpq(*float(value).as_integer_ratio())
 
 
-def to_float(value: fmpq) -> float:
-    return int(value.p) / int(value.q)
+def _identical(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.shape == other.shape and all(a is b or a == b for a, b in zip(one.ravel(), other.ravel(), strict=True))
+
+
+def _one_value(values: Sequence[Number | None]) -> bool:
+    """Whether all are known and none differs from another."""
+    known = [value for value in values if value is not None]
+    return len(known) == len(values) and not any(value != known[0] for value in known)
 
 
 def _sign_between(row: Row, oriented: Sequence[fmpq]) -> int:
     """+1 or -1: the last layer's row in the output network is the row or its negative."""
     for known, signed in zip(row.in_integers().weights, oriented, strict=True):
-        if known:
+        if known is not None and known != 0:
             return 1 if (known > 0) == (signed > 0) else -1
     return 1

@@ -15,6 +15,8 @@ from jaxtract.measurement.gradients import gradient_columns, pivot_column
 from jaxtract.oracle.points import PointBatch
 from jaxtract.search.context_lines import Asker
 from jaxtract.search.lines import Line, LineProfile
+from precision.ball_algebra import has_balls, reduce_rows
+from precision.balls import to_float
 from precision.context import integer_rows
 from precision.dyadic import DyadicMatrix
 
@@ -22,7 +24,6 @@ PRIME = (1 << 61) - 1
 SPARE_COLUMNS = 4
 """Measured columns beyond the rank, as the sign that the rank is all there is."""
 
-BESIDE_BITS = 80
 _STEPS = (fmpz(-1), fmpz(0), fmpz(1))
 PLACE_SCALES = (1.0, 3.0, 0.3, 10.0, 1.0, 3.0)
 
@@ -106,6 +107,10 @@ def _independent(columns: np.ndarray) -> tuple[int, list[int], list[tuple[int, i
     """(rank, independent columns, independent (piece, output) rows) of (pieces, outputs, columns), modulo a prime."""
     pieces, outputs, width = columns.shape
     flat = columns.reshape(pieces * outputs, width)
+    if has_balls(flat[:1].tolist()):
+        reduced = reduce_rows(flat.tolist(), width)
+        rows = sorted(reduced.chosen)
+        return reduced.rank, sorted(reduced.pivots), [(r // outputs, r % outputs) for r in rows]
     whole = integer_rows(flat)
     entries = [int(x) for x in whole.entries()]
     matrix = nmod_mat(pieces * outputs, width, entries, PRIME)
@@ -203,23 +208,21 @@ def _seen(
     count = len(anchors)
     batch = PointBatch(
         grid_matrix(anchors, rows),
-        _short(grid_matrix(steps, rows)),
+        _short(grid_matrix(steps, rows), asker.context.beside_bits),
         tuple(k for k in range(count) for _ in range(3)),
         tuple(which[k] for k in range(count) for _ in range(3)),
         _STEPS * count,
         0,
     )
     answers = asker.ask(batch, "measure").reshape(count, 3, -1)
-    return [bool(any(a[0] + a[2] - 2 * a[1])) for a in answers], sides
+    return [any(x != 0 for x in a[0] + a[2] - 2 * a[1]) for a in answers], sides
 
 
 def _offset64(form: RationalForm) -> float:
     size2 = sum((n * n for n in form.normal), start=form.normal[0] * 0)
     scale = max(abs(n) for n in form.normal)
-    ratio = form.offset / scale
-    norm = np.sqrt(float(int((size2 / scale / scale).p) / int((size2 / scale / scale).q)))
-    return int(ratio.p) / int(ratio.q) / norm
+    return to_float(form.offset / scale) / np.sqrt(to_float(size2 / scale / scale))
 
 
-def _short(matrix: DyadicMatrix) -> DyadicMatrix:
-    return DyadicMatrix(matrix.mantissa, matrix.exponent + BESIDE_BITS)
+def _short(matrix: DyadicMatrix, bits: int) -> DyadicMatrix:
+    return DyadicMatrix(matrix.mantissa, matrix.exponent + bits)

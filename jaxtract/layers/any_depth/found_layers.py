@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
-from flint import fmpq, fmpz, fmpz_mat
+from flint import arb, arb_mat, fmpq, fmpz, fmpz_mat
 
 from jaxtract.geometry.known_layers import KnownLayers
-from precision.context import common_denominator
+from precision.balls import accuracy_bits, vanishes
+from precision.context import Number, common_denominator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,18 +26,45 @@ class Output:
 class Row:
     """z = weights . a + bias up to sign and scale; ``None`` where a weight is not known.
 
-    ``seen_at`` holds places (float64) where the neuron's boundary was seen. ``output``, of a row of the last layer, is
-    what it adds to f as far as that was read before.
+    ``seen_at`` holds places (float64) where the neuron's boundary was seen, ``sightings`` points on it as balls.
+    ``output``, of a row of the last layer, is what it adds to f as far as that was read before.
     """
 
-    weights: list[fmpq | None]
-    bias: fmpq
+    weights: list[Number | None]
+    bias: Number
     seen_at: list[np.ndarray] = dataclasses.field(default_factory=list)
     output: Output | None = None
+    sightings: list[list[Number]] = dataclasses.field(default_factory=list)
 
     @property
     def missing(self) -> list[int]:
         return [i for i, w in enumerate(self.weights) if w is None]
+
+    @property
+    def exact(self) -> bool:
+        return not isinstance(self.bias, arb)
+
+    @property
+    def accuracy(self) -> float:
+        """Bits to which the known numbers are known, relative to the largest weight; infinite when they are exact."""
+        if self.exact:
+            return math.inf
+        known = [w for w in self.weights if w is not None]
+        size = max((abs(w) for w in known), default=arb(0))
+        return min(accuracy_bits(x, size) for x in [*known, self.bias])
+
+    def scaled(self) -> tuple[list[Number], Number]:
+        """The positive multiple that a layer is made of, open weights as zero.
+
+        Primitive integers; where answers are rounded, weights of unit norm, in which those that are not told from zero
+        are zero.
+        """
+        return self.integers() if self.exact else self._unit()
+
+    def _unit(self) -> tuple[list[Number], Number]:
+        values = [arb(0) if w is None or vanishes(w) else w for w in self.weights]
+        norm = sum((w * w for w in values), arb(0)).mid().sqrt().mid()
+        return [w / norm for w in values], self.bias / norm
 
     def integers(self) -> tuple[list[int], int]:
         """Primitive integer multiple, by a positive factor; open weights count as zero."""
@@ -48,8 +77,11 @@ class Row:
         reduced = [int(x // divisor) for x in whole]
         return reduced[:-1], reduced[-1]
 
-    def integer_factor(self) -> fmpq:
-        """The positive factor from this row to its primitive integer multiple."""
+    def integer_factor(self) -> Number:
+        """The positive factor from this row to its scaled multiple."""
+        if not self.exact:
+            values = [w for w in self.weights if w is not None and not vanishes(w)]
+            return 1 / sum((w * w for w in values), arb(0)).mid().sqrt().mid()
         weights, bias = self.integers()
         for whole, value in zip([*weights, bias], [*self.weights, self.bias], strict=True):
             if value is not None and value != 0:
@@ -57,14 +89,17 @@ class Row:
         return fmpq(1)
 
     def in_integers(self) -> Row:
-        """The primitive multiple that the weights of the next layer refer to; open weights as zero."""
-        weights, bias = self.integers()
+        """The scaled multiple that the weights of the next layer refer to; open weights as zero."""
+        weights, bias = self.scaled()
+        if not self.exact:
+            return Row(list(weights), bias, self.seen_at, sightings=self.sightings)
         return Row([fmpq(w) for w in weights], fmpq(bias), self.seen_at)
 
     def negative(self) -> Row:
         """-z: the same boundary, the other side."""
         output = None if self.output is None else Output(self.output.weights, -self.output.side)
-        return Row([None if w is None else -w for w in self.weights], -self.bias, self.seen_at, output)
+        weights = [None if w is None else -w for w in self.weights]
+        return dataclasses.replace(self, weights=weights, bias=-self.bias, output=output)
 
     def merged(self, other: Row) -> Row | None:
         """Both together when they are one neuron up to sign and scale, else None.
@@ -77,7 +112,7 @@ class Row:
             if a is not None and b is not None
         ]
         informative = [(a, b) for a, b in pairs if a != 0 or b != 0]
-        if len(informative) < 2 or any(b == 0 or a == 0 for a, b in informative):
+        if len(informative) < 2 or any(vanishes(b) or vanishes(a) for a, b in informative):
             return None
         factor = informative[0][0] / informative[0][1]
         if any(a != factor * b for a, b in informative):
@@ -86,7 +121,12 @@ class Row:
             a if a is not None else (None if b is None else factor * b)
             for a, b in zip(self.weights, other.weights, strict=True)
         ]
-        return Row(weights, self.bias, [*self.seen_at, *other.seen_at], self.output)
+        return dataclasses.replace(
+            self,
+            weights=weights,
+            seen_at=[*self.seen_at, *other.seen_at],
+            sightings=[*self.sightings, *other.sightings],
+        )
 
 
 @dataclasses.dataclass
@@ -102,7 +142,7 @@ class FoundLayer:
         return FoundLayer(rows, [abs(sign) for sign in self.signs])
 
 
-def rescaled_columns(rows: Sequence[Row], factors: Sequence[fmpq]) -> list[Row]:
+def rescaled_columns(rows: Sequence[Row], factors: Sequence[Number]) -> list[Row]:
     """Rows over a layer whose own rows were multiplied by positive factors: the functions stay what they are."""
     if all(factor == 1 for factor in factors):
         return list(rows)
@@ -115,14 +155,15 @@ def rescaled_columns(rows: Sequence[Row], factors: Sequence[fmpq]) -> list[Row]:
 
 
 def stacked(inputs: int, layers: Sequence[FoundLayer]) -> KnownLayers:
-    """The rows of all layers as integers, open weights as zero."""
+    """The scaled rows of all layers, open weights as zero."""
     weights, biases = [], []
     width = inputs
+    matrix = arb_mat if any(not row.exact for layer in layers for row in layer.rows) else fmpz_mat
     for layer in layers:
-        whole = [row.integers() for row in layer.rows]
-        weights.append(fmpz_mat(len(whole), width, [x for row, _ in whole for x in row]))
-        biases.append([bias for _, bias in whole])
-        width = len(whole)
+        scaled = [row.scaled() for row in layer.rows]
+        weights.append(matrix(len(scaled), width, [x for row, _ in scaled for x in row]))
+        biases.append([bias for _, bias in scaled])
+        width = len(scaled)
     return KnownLayers(weights, biases)
 
 
@@ -153,9 +194,14 @@ def without_unread(layers: Sequence[FoundLayer], gamma: np.ndarray) -> tuple[lis
             break
         width = len(kept_layers[level - 1].rows)
         # A weight that is open counts as zero here, too: it is set to zero in the result.
-        read = np.array([any(row.weights[i] not in (None, 0) for row in rows) for i in range(width)], dtype=bool)
+        read = np.array([any(_reads(row, i) for row in rows) for i in range(width)], dtype=bool)
         kept_layers[level] = FoundLayer(
             [Row([w for w, used in zip(row.weights, read, strict=True) if used], row.bias) for row in rows],
             [1] * len(rows),
         )
     return kept_layers, gamma
+
+
+def _reads(row: Row, neuron: int) -> bool:
+    weight = row.weights[neuron]
+    return weight is not None and bool(weight != 0)

@@ -11,11 +11,12 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from flint import fmpq, fmpq_mat, fmpz, fmpz_mat
+from flint import arb_mat, fmpq, fmpq_mat, fmpz, fmpz_mat
 
 from jaxtract.oracle.counting import Purpose
 from jaxtract.oracle.points import PointBatch
 from jaxtract.search.context_lines import Asker
+from precision.ball_algebra import has_balls
 from precision.context import Context, object_matrix, rational_matrix
 from precision.dyadic import DyadicMatrix
 
@@ -27,7 +28,7 @@ class InputSlice:
     Attributes:
         inputs: dimension of x.
         axes: rank-many coordinates on which the basis is regular.
-        basis: (rank, inputs) rationals; None where the rank is the dimension.
+        basis: (rank, inputs) rationals or balls; None where the rank is the dimension.
     """
 
     inputs: int
@@ -42,6 +43,10 @@ class InputSlice:
         """Rows (count, rank) on the slice, completed to all coordinates: (count, inputs)."""
         if self.basis is None:
             return rows
+        if has_balls(self.basis.tolist()):
+            inner = arb_mat(self.basis[:, list(self.axes)].T.tolist())
+            combination = inner.solve(arb_mat(rows.T.tolist()), algorithm="precond").transpose()
+            return np.array((combination * arb_mat(self.basis.tolist())).tolist(), dtype=object)
         inner = rational_matrix(self.basis[:, list(self.axes)].T.copy())
         combination, denominator = inner.solve(rational_matrix(rows.T.copy())).transpose().numer_denom()
         basis, basis_denominator = rational_matrix(self.basis).numer_denom()
@@ -53,6 +58,10 @@ class InputSlice:
         """Points (count, inputs) moved onto the slice, f unchanged, also along lines between them: (count, rank)."""
         if self.basis is None:
             return points
+        if has_balls(self.basis.tolist()):
+            inner = arb_mat(self.basis[:, list(self.axes)].tolist())
+            images = arb_mat(self.basis.tolist()) * arb_mat(points.T.tolist())
+            return np.array(inner.solve(images, algorithm="precond").transpose().tolist(), dtype=object)
         inner = rational_matrix(self.basis[:, list(self.axes)])
         images = rational_matrix(self.basis) * rational_matrix(points.T.copy())
         return object_matrix(inner.solve(images)).T

@@ -12,6 +12,9 @@ from jaxtract.layers.any_depth.found_layers import Row
 from jaxtract.oracle.points import PointBatch
 from jaxtract.search.context_lines import Asker
 
+FEWEST_BITS = 20
+"""A row that is known more roughly than this is not told from other rows."""
+
 _STEPS = (fmpz(-2), fmpz(-1), fmpz(1), fmpz(2))
 
 
@@ -58,4 +61,5 @@ def row_of(walk: BoundaryWalk) -> Row | None:
     if bias is None:
         return None
     weights = [walk.system.weights.get(i) for i in range(walk.system.width)]
-    return Row(weights, bias, [to_floats(place.point) for place in walk.visited])
+    row = Row(weights, bias, [to_floats(place.point) for place in walk.visited], sightings=walk.sightings)
+    return row if row.accuracy >= FEWEST_BITS else None

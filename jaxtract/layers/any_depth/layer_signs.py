@@ -12,11 +12,13 @@ import enum
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from flint import fmpq, fmpz_mat, nmod_mat
+from flint import arb_mat, fmpq, nmod_mat
 
-from jaxtract.geometry.known_layers import KnownLayers, Pattern
-from jaxtract.layers.any_depth.row_system import InconsistentRow, RowSystem, determined, reduced_rows
-from precision.context import integer_rows
+from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern, whole
+from jaxtract.layers.any_depth.row_system import InconsistentRow, RowSystem, determined, rank_of, reduced_rows, sign_of
+from precision.ball_algebra import has_balls, reduce_rows
+from precision.balls import vanishes
+from precision.context import Number, integer_rows
 
 PRIME = (1 << 61) - 1
 
@@ -44,7 +46,7 @@ class Composition:
     absent: frozenset[int]
 
 
-def composition(matrix: fmpz_mat, gradient: np.ndarray) -> Composition | None:
+def composition(matrix: Matrix, gradient: np.ndarray) -> Composition | None:
     """Write a gradient of f as a combination of the rows of ``matrix``; only coefficients that are unique count.
 
     Args:
@@ -55,6 +57,8 @@ def composition(matrix: fmpz_mat, gradient: np.ndarray) -> Composition | None:
         None when the gradient of f is no combination of the rows. A coefficient that is zero modulo the prime is
         taken for zero; what follows from it is proven by later equations or not at all.
     """
+    if isinstance(matrix, arb_mat):
+        return _composition_balls(matrix, gradient)
     width, inputs, outputs = matrix.nrows(), matrix.ncols(), gradient.shape[0]
     right = integer_rows(gradient).transpose().tolist()
     entries = [int(x) % PRIME for a, b in zip(matrix.transpose().tolist(), right, strict=True) for x in (*a, *b)]
@@ -69,6 +73,23 @@ def composition(matrix: fmpz_mat, gradient: np.ndarray) -> Composition | None:
             return None
         if not any(row[pivot + 1 : width]):
             (present if any(row[width:]) else absent).append(pivot)
+    return Composition(frozenset(present), frozenset(absent))
+
+
+def _composition_balls(matrix: arb_mat, gradient: np.ndarray) -> Composition | None:
+    """The same between balls; where too little is known of them, no coefficient counts."""
+    width = matrix.nrows()
+    rows = [[*column, *right] for column, right in zip(matrix.transpose().tolist(), gradient.T.tolist(), strict=True)]
+    reduced = reduce_rows(rows, width)
+    if any(x != 0 for row in reduced.rest for x in row):
+        return None
+    if not reduced.decided:
+        return Composition(frozenset(), frozenset())
+    free = [k for k in range(width) if k not in set(reduced.pivots)]
+    present, absent = [], []
+    for pivot, row in zip(reduced.pivots, reduced.rows, strict=True):
+        if all(vanishes(row[k]) for k in free):
+            (present if any(x != 0 for x in row[width:]) else absent).append(pivot)
     return Composition(frozenset(present), frozenset(absent))
 
 
@@ -99,19 +120,22 @@ def signs_by_gradients(layers: KnownLayers, regions: Iterable[Region]) -> tuple[
 def _shows_missing(layers: KnownLayers, pattern: Pattern) -> bool:
     """Whether the gradient of one neuron more would be no combination of those of the known ones."""
     matrix, _ = layers.forms(layers.depth - 1, pattern)
-    return _rank([int(x) for x in matrix.entries()], matrix.ncols()) < _let_through(layers, pattern)
+    return _rank(_rows(matrix)) < _let_through(layers, pattern)
 
 
 def _let_through(layers: KnownLayers, pattern: Pattern) -> int:
     """Dimension of the gradients that a neuron of the last layer can have in a region."""
     if layers.depth == 1:
         return layers.inputs
-    before = layers.forms(layers.depth - 2, pattern)[0].tolist()
-    return _rank([int(x) for i in np.nonzero(pattern[-2])[0].tolist() for x in before[i]], layers.inputs)
+    before = _rows(layers.forms(layers.depth - 2, pattern)[0])
+    return _rank([before[i] for i in np.nonzero(pattern[-2])[0].tolist()])
 
 
-def determinable(matrix: fmpz_mat) -> list[int]:
+def determinable(matrix: Matrix) -> list[int]:
     """Rows that are in no linear relation with the others (modulo a prime): their coefficients are unique."""
+    if isinstance(matrix, arb_mat):
+        found = _composition_balls(matrix, np.empty((0, matrix.ncols()), dtype=object))
+        return sorted(found.absent) if found is not None else []
     width, inputs = matrix.nrows(), matrix.ncols()
     entries = [int(x) % PRIME for x in matrix.transpose().entries()]
     reduced, rank = nmod_mat(inputs, width, entries, PRIME).rref()
@@ -133,12 +157,14 @@ class Span(enum.Enum):
     EVERYTHING = 2
 
 
-def span_of(layers: KnownLayers, pattern: Pattern, on: np.ndarray, normal: Sequence[fmpq]) -> Span:
+def span_of(layers: KnownLayers, pattern: Pattern, on: np.ndarray, normal: Sequence[Number]) -> Span:
     """Is ``normal`` a combination of the gradients of the neurons ``on`` of the last layer (modulo a prime)?"""
     matrix, _ = layers.forms(layers.depth - 1, pattern)
     chosen = [i for i in range(len(on)) if on[i]]
     if not chosen:
         return Span.OUTSIDE
+    if isinstance(matrix, arb_mat):
+        return _span_balls([matrix.tolist()[i] for i in chosen], normal)
     target = np.empty((1, len(normal)), dtype=object)
     target[0, :] = list(normal)
     rows = matrix.tolist()
@@ -166,22 +192,33 @@ def missing_at(layers: KnownLayers, pattern: Pattern, left: np.ndarray, right: n
     (and a prime) both sides then differ; for any other kink they span the same, unless several neurons are missing.
     """
     matrix, _ = layers.forms(layers.depth - 1, pattern)
-    inputs, most = matrix.ncols(), _let_through(layers, pattern)
-    known = [int(x) for x in matrix.entries()]
-    rank = _rank(known, inputs)
+    most, known = _let_through(layers, pattern), _rows(matrix)
+    rank = _rank(known)
     if rank >= most:
         return Sides.OPEN
-    sides = [[int(x) for x in integer_rows(gradient).entries()] for gradient in (left, right)]
-    lacks = [_rank(known + side, inputs) - rank for side in sides]
+    sides = [_rows(integer_rows(gradient)) if layers.exact else gradient.tolist() for gradient in (left, right)]
+    lacks = [_rank(known + side) - rank for side in sides]
     if min(lacks) == 0:
         return Sides.SAME if max(lacks) == 0 else Sides.BORDER
     if most - rank < 2:
         return Sides.OPEN
-    return Sides.SAME if _rank(known + sides[0] + sides[1], inputs) - rank == max(lacks) == min(lacks) else Sides.OPEN
+    return Sides.SAME if _rank(known + sides[0] + sides[1]) - rank == max(lacks) == min(lacks) else Sides.OPEN
 
 
-def _rank(entries: Sequence[int], columns: int) -> int:
-    return nmod_mat(len(entries) // columns, columns, [x % PRIME for x in entries], PRIME).rank()
+def _rows(matrix: Matrix) -> list[list[Number]]:
+    return [[whole(x) for x in row] for row in matrix.tolist()]
+
+
+def _rank(rows: Sequence[Sequence[Number]]) -> int:
+    return rank_of(rows) if rows else 0
+
+
+def _span_balls(rows: Sequence[Sequence[Number]], normal: Sequence[Number]) -> Span:
+    transposed = [[*(row[k] for row in rows), normal[k]] for k in range(len(normal))]
+    reduced = reduce_rows(transposed, len(rows))
+    if reduced.rank == len(normal) or not reduced.decided:
+        return Span.EVERYTHING
+    return Span.OUTSIDE if any(row[0] != 0 for row in reduced.rest) else Span.INSIDE
 
 
 def signs_by_rows(systems: Sequence[RowSystem]) -> list[int]:
@@ -202,7 +239,7 @@ def signs_by_rows(systems: Sequence[RowSystem]) -> list[int]:
             continue
         for i, sign in found.items():
             signs[i] = signs[i] or sign
-    kept: list[list[fmpq]] = []
+    kept: list[list[Number]] = []
     for system in sorted(systems, key=lambda s: len(s.unknown)):
         if all(signs):
             break
@@ -211,20 +248,22 @@ def signs_by_rows(systems: Sequence[RowSystem]) -> list[int]:
         if solution is None:
             continue
         kept += rows
-        for i, value in solution.items():
-            signs[i] = int(value.p)
+        for i, sign in solution.items():
+            signs[i] = sign or signs[i]
     return signs
 
 
-def _consistent(rows: list[list[fmpq]], width: int) -> dict[int, fmpq] | None:
+def _consistent(rows: list[list[Number]], width: int) -> dict[int, int] | None:
+    """The signs that equations determine, 0 where it is too rough to tell; None when one is no sign."""
     try:
-        found = determined(rows, width)
+        found = {i: sign_of(value) for i, value in determined(rows, width).items()}
     except InconsistentRow:
         return None
-    return found if all(abs(value) == 1 for value in found.values()) else None
+    known = {i: sign for i, sign in found.items() if sign is not None}
+    return known if len(known) == len(found) else None
 
 
-def _sign_equations(system: RowSystem, signs: Sequence[int]) -> list[list[fmpq]]:
+def _sign_equations(system: RowSystem, signs: Sequence[int]) -> list[list[Number]]:
     """Equations in the open signs alone, (coefficients, value); the E of uncrossed neurons are eliminated."""
     width = system.width
     crossed = [i for i in range(width) if i in system.weights and i not in system.start and not signs[i]]
@@ -236,7 +275,7 @@ def _sign_equations(system: RowSystem, signs: Sequence[int]) -> list[list[fmpq]]
     rows = []
     for coefficients, value in system.rows:
         rest = 2 * value - 2 * sum((coefficients[i] * x for i, x in known.items()), fmpq(0))
-        row = [fmpq(2 * coefficients[i]) for i in free] + [fmpq(0)] * width
+        row: list[Number] = [fmpq(2) * coefficients[i] for i in free] + [fmpq(0)] * width
         for i in crossed:
             term = coefficients[i] * system.weights[i]
             row[len(free) + i] = term
@@ -244,6 +283,9 @@ def _sign_equations(system: RowSystem, signs: Sequence[int]) -> list[list[fmpq]]
         rows.append([*row, rest])
     if not rows:
         return []
+    if has_balls(rows):
+        reduction = reduce_rows(rows, len(free))
+        return reduction.rest if reduction.decided else []
     reduced, _, rank = reduced_rows(rows)
     table = []
     for r in range(rank):

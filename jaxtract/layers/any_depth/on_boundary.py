@@ -6,14 +6,18 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-from flint import fmpq, fmpz_mat
+from flint import fmpz_mat
 
 from jaxtract.geometry.grid import ONE, GridVector, floats_to_grid
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.boundary_walk import RationalForm
+from precision.balls import quotient
 
 BESIDE_BITS = 120
 """Places beside a boundary are this near to it."""
+
+ROUNDED_BESIDE_BITS = 40
+"""The same where answers are rounded: what is so near differs by so much less."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +40,8 @@ def put_on_boundary(
         grid = floats_to_grid(point, 52)
         pattern = layers.pattern(fmpz_mat(1, len(grid), grid), [ONE])[0]
         exact = layers.form(level, neuron, pattern)
-        form = RationalForm([fmpq(n) for n in exact.normal], fmpq(exact.offset))
+        form = RationalForm([quotient(n, 1) for n in exact.normal], quotient(exact.offset, 1))
         if any(n != 0 for n in form.normal):
-            step = [x >> bits for x in floats_to_grid(form.normal64())]
+            near = bits if layers.exact else min(bits, ROUNDED_BESIDE_BITS)
+            step = [x >> near for x in floats_to_grid(form.normal64())]
             yield BoundaryPlace(form.put_onto(grid), step)

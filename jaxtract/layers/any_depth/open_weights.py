@@ -23,7 +23,8 @@ from jaxtract.layers.any_depth.pool import Pool
 from jaxtract.layers.any_depth.row_system import InconsistentRow, determined, independent
 from jaxtract.oracle.points import scattered
 from jaxtract.search.context_lines import Asker
-from precision.context import object_matrix
+from precision.balls import quotient, vanishes
+from precision.context import Number, object_matrix
 
 Weight = tuple[int, int, int]
 """(layer, neuron, neuron of the layer before), layers counted from 0."""
@@ -51,7 +52,7 @@ class OpenWeights:
         self.layers = layers
         self.known = known
         oriented, outgoing = object_matrix(tail.network.weights[0]), object_matrix(tail.network.weights[1])
-        whole = [[fmpq(x) for x in row] for row in known.weights[-1].tolist()]
+        whole = [[quotient(x, 1) for x in row] for row in known.weights[-1].tolist()]
         width = len(whole)
         # Rows of the tail are those of the last layer times +-1 or another factor; more rows are an affine rest.
         factors = [ratio(own, row) for own, row in zip(oriented[:width], whole, strict=False)]
@@ -65,12 +66,12 @@ class OpenWeights:
             return []
         return [q for q, row in enumerate(self.layers[level + 1].rows) if row.weights[neuron] is None]
 
-    def equation(self, pattern: Pattern, level: int, neuron: int, activation: fmpq) -> dict[Weight, np.ndarray]:
+    def equation(self, pattern: Pattern, level: int, neuron: int, activation: Number) -> dict[Weight, np.ndarray]:
         """What the open weights that read a neuron do to f in a region where its activation is as given."""
         found = {}
         for q in self.readers(level, neuron):
             effect = self._effect(pattern, level + 1, q)
-            if any(effect):
+            if any(x != 0 for x in effect):
                 row = self.layers[level + 1].rows[q]
                 found[level + 1, q, neuron] = effect * (row.integer_factor() * activation)
         return found
@@ -82,7 +83,7 @@ class OpenWeights:
         if level == last:
             reach = [fmpq(int(k == neuron)) for k in range(len(on))]
         elif pattern[level][neuron]:
-            reach = [fmpq(x) for x in self.known.derivative(level, neuron, last, pattern)]
+            reach = [quotient(x, 1) for x in self.known.derivative(level, neuron, last, pattern)]
         else:
             return self.outgoing[:, 0] * 0
         scaled = [x * f if active else fmpq(0) for x, f, active in zip(reach, self.factors, on, strict=True)]
@@ -99,8 +100,8 @@ def at_borders(open_weights: OpenWeights, pool: Pool, borders: Sequence[Border],
         for level, z in enumerate(heights):
             at_kink, behind = z.tolist()
             for i, (x, y) in enumerate(zip(at_kink, behind, strict=True)):
-                if x == 0 and y > 0:
-                    coefficients = open_weights.equation(pattern, level, i, fmpq(y, scales[1]))
+                if vanishes(x) and y > 0:
+                    coefficients = open_weights.equation(pattern, level, i, quotient(y, scales[1]))
                     equations.append((coefficients, border.difference))
     return equations
 
@@ -142,7 +143,7 @@ def _behind(
         height = heights[level].tolist()[0][neuron]
         if height > 0 and not _others_act(open_weights, heights, level, neuron):
             pattern = [np.array([x > 0 for x in z.entries()], dtype=bool) for z in heights]
-            equation = open_weights.equation(pattern, level, neuron, fmpq(height, ONE))
+            equation = open_weights.equation(pattern, level, neuron, quotient(height, ONE))
             if equation:
                 found.append((point, equation))
     return found
@@ -175,9 +176,9 @@ def _chosen(
     return [places[k] for k in [*needed, *spare]]
 
 
-def solve_open(equations: Sequence[Equation]) -> dict[Weight, fmpq]:
+def solve_open(equations: Sequence[Equation]) -> dict[Weight, Number]:
     """Weights that more equations than unknowns agree on; each equation holds for every output."""
-    found: dict[Weight, fmpq] = {}
+    found: dict[Weight, Number] = {}
     for source in sorted({(w[0], w[2]) for coefficients, _ in equations for w in coefficients}):
         chosen = [e for e in equations if any((w[0], w[2]) == source for w in e[0])]
         unknown = sorted({w for coefficients, _ in chosen for w in coefficients})

@@ -7,14 +7,15 @@ neuron i is on. The lines that were searched know f at enough points: as a rule 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from flint import fmpq, fmpz, fmpz_mat
+from flint import arb, fmpq, fmpz
 
 from jaxtract.geometry.boundary_points import boundary_points
 from jaxtract.geometry.grid import ONE
-from jaxtract.geometry.known_layers import KnownLayers
+from jaxtract.geometry.known_layers import KnownLayers, Matrix
 from jaxtract.layers.any_depth.found_layers import Output, Row
 from jaxtract.layers.any_depth.on_boundary import put_on_boundary
 from jaxtract.layers.any_depth.row_system import Shared, solve_shared
@@ -24,7 +25,8 @@ from jaxtract.oracle.points import scattered
 from jaxtract.search.context_lines import Asker
 from jaxtract.search.random_lines import gaussian_points
 from jaxtract.signs.solve_signs import SignMethod, solve_signs
-from precision.context import Context, object_matrix, rational_matrix
+from precision.balls import accuracy_bits, middles, quotient, steepest, vanishes
+from precision.context import Context, Number, object_matrix
 from precision.dyadic import dyadic_matrix
 
 SPARE_POINTS = 6
@@ -45,8 +47,8 @@ class KnownValues:
         values: f (outputs,), per point.
     """
 
-    before: list[list[fmpq]]
-    heights: list[list[fmpq]]
+    before: list[list[Number]]
+    heights: list[list[Number]]
     values: list[np.ndarray]
 
     def at(self, which: Sequence[int]) -> KnownValues:
@@ -64,6 +66,10 @@ class Tail:
 
     network: ExactNetwork
     method: str
+    accuracy: float
+    """Bits to which the output layer is known, relative to its largest weight; infinite when it is exact."""
+    read: np.ndarray
+    """Which rows of the last layer bend f at all, (width,)."""
 
 
 def fit_output(
@@ -73,7 +79,7 @@ def fit_output(
     context: Context,
     rng: np.random.Generator,
     *,
-    undisturbed: Callable[[Sequence[fmpz_mat]], np.ndarray],
+    undisturbed: Callable[[Sequence[Matrix]], np.ndarray],
     doubtful: KnownValues,
     open_columns: Sequence[int],
     seen_at: Sequence[Sequence[np.ndarray]],
@@ -116,7 +122,7 @@ def fit_output(
 
 
 def _with_doubtful(
-    features: Callable[[KnownValues], list[list[fmpq]]],
+    features: Callable[[KnownValues], list[list[Number]]],
     known: KnownValues,
     doubtful: KnownValues,
     rng: np.random.Generator,
@@ -131,7 +137,7 @@ def _with_doubtful(
     return Shared.OPEN
 
 
-def _solved(features: Callable[[KnownValues], list[list[fmpq]]], known: KnownValues) -> np.ndarray | Shared:
+def _solved(features: Callable[[KnownValues], list[list[Number]]], known: KnownValues) -> np.ndarray | Shared:
     """Coefficients (features, outputs).
 
     Of a neuron that all known values see from one side only, |z| is z or -z: one coefficient is left out, and the
@@ -158,28 +164,29 @@ def _solved(features: Callable[[KnownValues], list[list[fmpq]]], known: KnownVal
     return whole
 
 
-def _own_features(known: KnownValues) -> list[list[fmpq]]:
+def _own_features(known: KnownValues) -> list[list[Number]]:
     return [[*(abs(x) for x in z), *z, fmpq(2)] for z in known.heights]
 
 
-def _features_before(known: KnownValues) -> list[list[fmpq]]:
+def _features_before(known: KnownValues) -> list[list[Number]]:
     return [[*(abs(x) for x in z), *a, fmpq(2)] for z, a in zip(known.heights, known.before, strict=True)]
 
 
-def _equations(features: list[list[fmpq]], known: KnownValues) -> list[list[fmpq]]:
+def _equations(features: list[list[Number]], known: KnownValues) -> list[list[Number]]:
     """Features, then 2 f for every output."""
     return [[*row, *(2 * x for x in value)] for row, value in zip(features, known.values, strict=True)]
 
 
 def known_at(
-    heights: Sequence[fmpz_mat], scales: Sequence[fmpz], points: Sequence[Sequence[fmpq]], values: list[np.ndarray]
+    heights: Sequence[Matrix], scales: Sequence[fmpz], points: Sequence[Sequence[fmpq]], values: list[np.ndarray]
 ) -> KnownValues:
     """Features of points from the pre-activations of all layers, times a scale each; ``points`` for one layer only."""
-    last = [[fmpq(x, scale) for x in z] for z, scale in zip(heights[-1].tolist(), scales, strict=True)]
+    last = [[quotient(x, scale) for x in z] for z, scale in zip(heights[-1].tolist(), scales, strict=True)]
     if len(heights) == 1:
         return KnownValues([list(point) for point in points], last, values)
     before = [
-        [fmpq(x, scale) if x > 0 else fmpq(0) for x in z] for z, scale in zip(heights[-2].tolist(), scales, strict=True)
+        [quotient(x, scale) if x > 0 else fmpq(0) for x in z]
+        for z, scale in zip(heights[-2].tolist(), scales, strict=True)
     ]
     return KnownValues(before, last, values)
 
@@ -209,7 +216,7 @@ def _fresh(
     asker: Asker,
     layers: KnownLayers,
     points: Sequence[Sequence[fmpq]],
-    undisturbed: Callable[[Sequence[fmpz_mat]], np.ndarray],
+    undisturbed: Callable[[Sequence[Matrix]], np.ndarray],
 ) -> KnownValues:
     """f at those of the points at which no open weight acts."""
     matrix = dyadic_matrix(points, layers.inputs)
@@ -219,34 +226,39 @@ def _fresh(
     if not chosen:
         return KnownValues([], [], [])
     values = list(asker.ask(scattered(matrix).select(chosen), "measure"))
-    kept = [fmpz_mat([z.tolist()[k] for k in chosen]) for z in heights]
+    kept = [type(z)([z.tolist()[k] for k in chosen]) for z in heights]
     return known_at(kept, scales[: len(chosen)], [points[k] for k in chosen], values)
 
 
 def _last_rows(layers: KnownLayers) -> tuple[np.ndarray, np.ndarray]:
-    rows = object_matrix(layers.weights[-1])
+    weights = layers.weights[-1]
+    rows = np.empty((weights.nrows(), weights.ncols()), dtype=object)
+    rows.ravel()[:] = [quotient(x, 1) for x in weights.entries()]
     biases = np.empty(len(rows), dtype=object)
-    biases[:] = [fmpq(b) for b in layers.biases[-1]]
+    biases[:] = [quotient(b, 1) for b in layers.biases[-1]]
     return rows, biases
 
 
 def _oriented(layers: KnownLayers, solution: np.ndarray, width: int) -> Tail | None:
     """From the coefficients (2 width + 1, outputs) of |z| and z; None when they are not +- each other."""
-    bends, slopes = solution[:width], solution[width : 2 * width]
+    bends, slopes, read = solution[:width].copy(), solution[width : 2 * width], _read(solution, width)
+    if any(x != 0 for slope in slopes[~read] for x in slope):
+        return None
     signs = np.empty(width, dtype=object)
     for i, (bend, slope) in enumerate(zip(bends, slopes, strict=True)):
-        if all(slope == bend):  # also where nothing of it is seen
-            signs[i] = fmpq(1)
-        elif all(slope == -bend):
-            signs[i] = fmpq(-1)
-        else:
+        same, opposite = not any(slope != bend), not any(slope != -bend)
+        if not read[i]:
+            signs[i], bends[i] = fmpq(1), fmpq(0)
+        elif same == opposite:
             return None
+        else:
+            signs[i] = fmpq(1 if same else -1)
     rows, biases = _last_rows(layers)
     network = ExactNetwork(
-        (rational_matrix(rows * signs[:, None]), rational_matrix(bends.T.copy())),
-        (rational_matrix((biases * signs)[:, None]), rational_matrix(solution[2 * width][:, None])),
+        (middles(rows * signs[:, None]), middles(bends.T)),
+        (middles((biases * signs)[:, None]), middles(solution[2 * width][:, None])),
     )
-    return Tail(network, SignMethod.LINEAR.value)
+    return Tail(network, SignMethod.LINEAR.value, _accuracy(solution), read)
 
 
 def remember_output(tail: Tail, layers: KnownLayers, rows: Sequence[Row]) -> None:
@@ -255,7 +267,7 @@ def remember_output(tail: Tail, layers: KnownLayers, rows: Sequence[Row]) -> Non
     for i, row in enumerate(rows):
         row.output = None
         if len(oriented) == len(rows):
-            factor = ratio(oriented[i], [fmpq(x) for x in layers.weights[-1].tolist()[i]])
+            factor = ratio(oriented[i], [quotient(x, 1) for x in layers.weights[-1].tolist()[i]])
             if factor is not None:
                 # relu(c z) = |c| relu(+-z)
                 row.output = Output(outgoing[:, i] * abs(factor) * row.integer_factor(), 1 if factor > 0 else -1)
@@ -271,19 +283,20 @@ def remembered_output(layers: KnownLayers, rows: Sequence[Row], constant: np.nda
         if row.output is not None:
             outgoing[:, i] = row.output.weights / row.integer_factor()
     network = ExactNetwork(
-        (rational_matrix(whole * signs[:, None]), rational_matrix(outgoing)),
-        (rational_matrix((biases * signs)[:, None]), rational_matrix(constant[:, None])),
+        (middles(whole * signs[:, None]), middles(outgoing)),
+        (middles((biases * signs)[:, None]), middles(constant[:, None])),
     )
-    return Tail(network, SignMethod.LINEAR.value)
+    read = np.array([any(x != 0 for x in column) for column in outgoing.T], dtype=bool)
+    return Tail(network, SignMethod.LINEAR.value, math.inf if layers.exact else 0, read)
 
 
-def ratio(own: Sequence[fmpq], row: Sequence[fmpq]) -> fmpq | None:
+def ratio(own: Sequence[Number], row: Sequence[Number]) -> Number | None:
     """The factor with own = factor * row; None when there is none."""
-    pivot = max(range(len(row)), key=lambda k: abs(row[k]))
-    if row[pivot] == 0:
+    pivot = steepest(row)
+    if vanishes(row[pivot]):
         return None
     factor = own[pivot] / row[pivot]
-    return factor if factor != 0 and all(a == factor * b for a, b in zip(own, row, strict=True)) else None
+    return None if vanishes(factor) or any(a != factor * b for a, b in zip(own, row, strict=True)) else factor
 
 
 def _by_signs(
@@ -302,8 +315,9 @@ def _by_signs(
     ]
     rest = solution[width:-1].T.copy() / fmpq(2)
     signed = solve_signs(RidgeForm(context, ridges, rest[:, kept], solution[-1].copy()))
+    accuracy, read = _accuracy(solution), _read(solution, width)
     if len(kept) == rows.shape[1]:
-        return Tail(signed.network, signed.method.value)
+        return Tail(signed.network, signed.method.value, accuracy, read)
     found = signed.network.weights[0].tolist()
     signs = np.full(width, fmpq(1), dtype=object)
     for i, row in enumerate(rows[:, kept]):
@@ -313,7 +327,20 @@ def _by_signs(
     outgoing = solution[:width].T.copy()
     constant = solution[-1] - outgoing @ (signs * biases) / fmpq(2)
     network = ExactNetwork(
-        (rational_matrix(rows * signs[:, None]), rational_matrix(outgoing)),
-        (rational_matrix((biases * signs)[:, None]), rational_matrix(constant[:, None])),
+        (middles(rows * signs[:, None]), middles(outgoing)),
+        (middles((biases * signs)[:, None]), middles(constant[:, None])),
     )
-    return Tail(network, signed.method.value)
+    return Tail(network, signed.method.value, accuracy, read)
+
+
+def _read(solution: np.ndarray, width: int) -> np.ndarray:
+    """Rows with a bend that is not zero, (width,)."""
+    return np.array([any(x != 0 for x in bend) for bend in solution[:width]], dtype=bool)
+
+
+def _accuracy(solution: np.ndarray) -> float:
+    """Bits of all coefficients against the largest bend, (unknowns, outputs)."""
+    if not isinstance(solution[0][0], arb):
+        return math.inf
+    size = max(abs(x) for x in solution.ravel())
+    return min(accuracy_bits(x, size) for x in solution.ravel())

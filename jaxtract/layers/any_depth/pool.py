@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from flint import fmpq, fmpq_mat, fmpz, fmpz_mat
+from flint import arb_mat, fmpq, fmpq_mat, fmpz, fmpz_mat
 
-from jaxtract.geometry.known_layers import KnownLayers, Pattern, patterns_of
+from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern, patterns_of
 from jaxtract.layers.any_depth.boundary_walk import RationalForm
+from jaxtract.measurement.balls import measured_profile, measuring, searching
 from jaxtract.measurement.gradients import gradient_columns, pivot_column
 from jaxtract.search.context_lines import Asker, LineSettings, search_lines
 from jaxtract.search.lines import Line, LineProfile
-from precision.context import common_denominator
+from precision.balls import middle, steepest, vanishes
+from precision.context import Number, common_denominator
 from precision.dyadic import dyadic_matrix
 
-Place = tuple[int, fmpq]
+Place = tuple[int, Number]
 """(line, position on it)"""
 
 
@@ -34,32 +37,33 @@ class SearchedLine:
     gradients: dict[int, np.ndarray]
     dyadic: bool = True
     border: bool = False
-    _images: list[tuple[fmpz_mat, list[int], list[fmpq], list[fmpq]]] = dataclasses.field(default_factory=list)
+    _images: list[tuple[Matrix, list[Number], list[Number], list[Number]]] = dataclasses.field(default_factory=list)
 
     @property
-    def kinks(self) -> tuple[fmpq, ...]:
+    def kinks(self) -> tuple[Number, ...]:
         return self.profile.kinks
 
-    def point(self, position: fmpq) -> list[fmpq]:
+    def point(self, position: Number) -> list[Number]:
         return [p + position * v for p, v in zip(self.line.base, self.line.direction, strict=True)]
 
-    def first_values(self, layers: KnownLayers, position: fmpq) -> list[fmpq]:
+    def first_values(self, layers: KnownLayers, position: Number) -> list[Number]:
         """Pre-activations of the first layer at a position; they are affine along the line and short."""
         at_base, along = self._image(layers)
         return [z + position * v for z, v in zip(at_base, along, strict=True)]
 
-    def _image(self, layers: KnownLayers) -> tuple[list[fmpq], list[fmpq]]:
+    def _image(self, layers: KnownLayers) -> tuple[list[Number], list[Number]]:
         weight, bias = layers.weights[0], layers.biases[0]
         for known, offsets, at_base, along in self._images:
-            if known == weight and offsets == bias:
+            if known is weight or (layers.exact and known == weight and offsets == bias):
                 return at_base, along
-        base = fmpq_mat(weight) * fmpq_mat(len(self.line.base), 1, list(self.line.base))
-        direction = fmpq_mat(weight) * fmpq_mat(len(self.line.base), 1, list(self.line.direction))
+        matrix: Any = fmpq_mat if layers.exact else arb_mat
+        base = matrix(weight) * matrix(len(self.line.base), 1, list(self.line.base))
+        direction = matrix(weight) * matrix(len(self.line.base), 1, list(self.line.direction))
         at_base = [z + b for z, b in zip(base.entries(), bias, strict=True)]
         self._images = [*self._images[-3:], (weight, list(bias), at_base, direction.entries())]
         return at_base, direction.entries()
 
-    def middle(self, piece: int) -> fmpq:
+    def middle(self, piece: int) -> Number:
         """A position inside a region."""
         kinks = self.kinks
         if not kinks:
@@ -85,7 +89,7 @@ class Pool:
     """Lines and kinks on one slice."""
 
     def __init__(self, asker: Asker, inputs: int):
-        self.asker = asker
+        self.asker = measuring(asker)
         self.inputs = inputs
         self.lines: list[SearchedLine] = []
         self._sightings: dict[tuple[int, int], Sighting] = {}
@@ -94,13 +98,14 @@ class Pool:
         self, lines: Sequence[Line], settings: LineSettings, cuts: Sequence[Sequence[fmpq]] | None = None
     ) -> None:
         """Search lines whose base and direction are dyadic; they join the pool."""
-        profiles = search_lines(
-            self.asker,
+        found = search_lines(
+            searching(self.asker),
             dyadic_matrix([line.base for line in lines], self.inputs),
             dyadic_matrix([line.direction for line in lines], self.inputs),
             settings=settings,
             cuts=cuts,
         )
+        profiles = [measured_profile(self.asker, profile) for profile in found]
         self.lines.extend(SearchedLine(line, profile, {}) for line, profile in zip(lines, profiles, strict=True))
 
     def measure(self, kinks: Sequence[tuple[int, int]]) -> None:
@@ -144,9 +149,13 @@ class Pool:
         jump = searched.gradients[kink + 1] - searched.gradients[kink]
         return Sighting(line, kink, point, _form(jump, point))
 
-    def heights(self, layers: KnownLayers, places: Sequence[Place]) -> tuple[list[fmpz_mat], list[fmpz]]:
+    def heights(self, layers: KnownLayers, places: Sequence[Place]) -> tuple[list[Matrix], list[fmpz]]:
         """Pre-activations of all layers at positions on lines, times a positive scale each: (per layer, scales)."""
         first = [self.lines[i].first_values(layers, t) for i, t in places]
+        if not layers.exact:
+            scales = [fmpz(1)] * len(first)
+            values = arb_mat(len(first), layers.widths[0], [x for z in first for x in z])
+            return layers.preactivations_behind(values, scales), scales
         numerators, scales = homogeneous(first, layers.widths[0])
         return layers.preactivations_behind(numerators, scales), scales
 
@@ -171,7 +180,8 @@ class Pool:
             places = [(i, t) for t in (line.middle(0), *line.kinks, line.middle(len(line.kinks)))]
             heights, _ = self.heights(layers, places)
             z = heights[-1].tolist()
-            sides = np.array([[(x > 0) - (x < 0) for x in row] for row in z], dtype=int).reshape(len(places), width)
+            sides = np.array([[int(x > 0) - int(x < 0) for x in row] for row in z], dtype=int)
+            sides = sides.reshape(len(places), width)
             known = np.ones((len(places), width), dtype=bool)
             if any(missing):
                 before = np.array([[x > 0 for x in row] for row in heights[-2].tolist()], dtype=bool)
@@ -187,8 +197,8 @@ class Pool:
         for index, line in enumerate(self.lines):
             kinks = line.kinks
             for i, piece in enumerate(line.profile.pieces):
-                left = kinks[i - 1] if i > 0 else line.middle(0) * 2
-                right = kinks[i] if i < len(kinks) else line.middle(len(kinks)) * 2
+                left = middle(kinks[i - 1] if i > 0 else line.middle(0) * 2)
+                right = middle(kinks[i] if i < len(kinks) else line.middle(len(kinks)) * 2)
                 for share in (fmpq(1, 3), fmpq(3, 4)):
                     t = left + (right - left) * share
                     found.append(((index, t), piece.at(t - piece.position)))
@@ -209,8 +219,8 @@ def _form(jump: np.ndarray, point: Sequence[fmpq]) -> RationalForm | None:
     """Row of a rank-one jump (outputs, inputs); None when it has another rank."""
     sizes = [max(abs(x) for x in row) for row in jump]
     o = max(range(len(sizes)), key=lambda k: sizes[k])
-    pivot = max(range(jump.shape[1]), key=lambda k: abs(jump[o][k]))
-    if sizes[o] == 0 or any(any(row * jump[o][pivot] != jump[o] * row[pivot]) for row in jump):
+    pivot = steepest(jump[o])
+    if vanishes(sizes[o]) or any(any(row * jump[o][pivot] != jump[o] * row[pivot]) for row in jump):
         return None
     normal = list(jump[o])
     return RationalForm(normal, -sum((n * x for n, x in zip(normal, point, strict=True)), fmpq(0)))

@@ -16,7 +16,6 @@ from jaxtract.oracle.points import PointBatch
 from jaxtract.search.context_lines import Asker
 
 PLACES = 6
-BESIDE_BITS = 80
 _STEPS = (fmpz(-1), fmpz(0), fmpz(1))
 
 
@@ -36,7 +35,7 @@ def visible_places(
     owner: list[int] = []
     for place, neuron in enumerate(neurons):
         for found in put_on_boundary(
-            layers, layers.depth - 1, neuron, _places(layers, rows[neuron], neuron, rng), bits=BESIDE_BITS
+            layers, layers.depth - 1, neuron, _places(layers, rows[neuron], neuron, rng), bits=asker.context.beside_bits
         ):
             anchors.append(found.point)
             steps.append(found.step)
@@ -56,7 +55,7 @@ def visible_places(
     )
     answers = asker.ask(batch, "measure").reshape(count, 3, -1)
     for place, answer in zip(owner, answers, strict=True):
-        hits[place] += int(any(answer[0] + answer[2] - 2 * answer[1]))
+        hits[place] += int(any(x != 0 for x in answer[0] + answer[2] - 2 * answer[1]))
     return list(zip(hits, asked, strict=True))
 
 

@@ -13,9 +13,11 @@ import enum
 from collections.abc import Sequence
 
 import numpy as np
-from flint import fmpq, fmpz, fmpz_mat, nmod_mat
+from flint import arb, fmpq, fmpz, fmpz_mat, nmod_mat
 
-from precision.context import integer_rows, object_matrix, rational_matrix
+from precision.ball_algebra import has_balls, reduce_rows
+from precision.balls import vanishes
+from precision.context import Number, integer_rows, object_matrix, rational_matrix
 
 PRIME = (1 << 61) - 1
 
@@ -40,9 +42,9 @@ class RowSystem:
     def __init__(self, side: np.ndarray, signs: Sequence[int]):
         self.side = side.copy()
         self.width = len(side)
-        self.weights: dict[int, fmpq] = {}
-        self.start: dict[int, fmpq] = {}
-        self.rows: list[tuple[list[int], fmpq]] = []
+        self.weights: dict[int, Number] = {}
+        self.start: dict[int, Number] = {}
+        self.rows: list[tuple[list[Number], Number]] = []
         self.learn_signs(signs)
 
     def learn_signs(self, signs: Sequence[int]) -> None:
@@ -58,12 +60,12 @@ class RowSystem:
         """Neurons whose weight is open."""
         return [i for i in range(self.width) if i not in self.weights]
 
-    def know(self, weights: dict[int, fmpq]) -> None:
+    def know(self, weights: dict[int, Number]) -> None:
         """Weights that were found elsewhere."""
         for i, weight in weights.items():
             self.set_weight(i, weight)
 
-    def value(self, side: np.ndarray, coefficients: Sequence[int]) -> fmpq | None:
+    def value(self, side: np.ndarray, coefficients: Sequence[Number]) -> Number | None:
         """sum_i c_i E_i in a region (its sides), or None when it is not determined."""
         total, open_ = self._change(side, coefficients), False
         for i, c in enumerate(coefficients):
@@ -78,11 +80,11 @@ class RowSystem:
         rest = self._combined(coefficients)
         return None if rest is None else total + rest
 
-    def add(self, side: np.ndarray, coefficients: Sequence[int], value: fmpq) -> None:
+    def add(self, side: np.ndarray, coefficients: Sequence[Number], value: Number) -> None:
         """sum_i c_i E_i = value in a region (its sides)."""
         self.rows.append((list(coefficients), value - self._change(side, coefficients)))
 
-    def _change(self, side: np.ndarray, coefficients: Sequence[int]) -> fmpq:
+    def _change(self, side: np.ndarray, coefficients: Sequence[Number]) -> Number:
         """sum_i c_i (E_i there - E_i at the start): every crossing in between was of a known weight."""
         total = fmpq(0)
         for i in np.nonzero(side != self.side)[0].tolist():
@@ -102,36 +104,39 @@ class RowSystem:
     def rank(self) -> int:
         """Unknown E that are determined or would be, counted as dimensions (modulo a prime)."""
         open_, rows = self._open_rows()
-        return self.width - len(open_) + (_modular([row[:-1] for row in rows]).rank() if rows and open_ else 0)
+        return self.width - len(open_) + (rank_of([row[:-1] for row in rows]) if rows and open_ else 0)
 
     def signs_found(self) -> dict[int, int]:
         """Signs of rows of the layer before, where E and w tell. Raises InconsistentRow when it is no sign."""
         found = {}
         for i, weight in self.weights.items():
-            if weight == 0 or i not in self.start or self.signs[i]:
+            if vanishes(weight) or i not in self.start or self.signs[i]:
                 continue
-            sign = 2 * self.start[i] / weight - (1 if self.side[i] else -1)
-            if abs(sign) != 1:
+            sign = sign_of(2 * self.start[i] / weight - (1 if self.side[i] else -1))
+            if sign is None:
                 raise InconsistentRow
-            found[i] = int(sign.p)
+            if sign:
+                found[i] = sign
         return found
 
-    def _open_rows(self) -> tuple[list[int], list[list[fmpq | int]]]:
+    def _open_rows(self) -> tuple[list[int], list[list[Number]]]:
         """Equations in the E that are not known: (their indices, rows of coefficients and value)."""
         open_ = [i for i in range(self.width) if i not in self.start]
-        rows: list[list[fmpq | int]] = []
+        rows: list[list[Number]] = []
         for coefficients, value in self.rows:
             known = sum((coefficients[i] * x for i, x in self.start.items()), fmpq(0))
             rows.append([*(coefficients[i] for i in open_), value - known])
         return open_, rows
 
-    def _combined(self, coefficients: Sequence[int]) -> fmpq | None:
+    def _combined(self, coefficients: Sequence[Number]) -> Number | None:
         """The open part of sum_i c_i E_i as a combination of the equations."""
         open_, rows = self._open_rows()
         target = [coefficients[i] for i in open_]
         if not rows:
             return None
         matrix = [row[:-1] for row in rows]
+        if has_balls([target]) or has_balls(rows):
+            return _combined_balls(rows, target)
         if _modular([*matrix, target]).rank() > _modular(matrix).rank():
             return None
         chosen = independent(matrix)
@@ -144,14 +149,14 @@ class RowSystem:
             return None
         return sum((f * rows[k][-1] for f, k in zip(factors, chosen, strict=True)), fmpq(0))
 
-    def set_weight(self, neuron: int, weight: fmpq) -> None:
+    def set_weight(self, neuron: int, weight: Number) -> None:
         """Raises InconsistentRow when another weight is known."""
         if self.weights.setdefault(neuron, weight) != weight:
             raise InconsistentRow
         if self.signs[neuron] and (self.signs[neuron] > 0) == self.side[neuron]:
             self._set_start(neuron, weight * int(self.signs[neuron]))
 
-    def _set_start(self, neuron: int, value: fmpq) -> None:
+    def _set_start(self, neuron: int, value: Number) -> None:
         if self.start.setdefault(neuron, value) != value:
             raise InconsistentRow
 
@@ -166,14 +171,34 @@ class RowSystem:
                 self._set_start(i, self.weights[i] * int(self.signs[i]))
 
 
-def determined(rows: Sequence[Sequence[fmpq | int]], unknowns: int) -> dict[int, fmpq]:
+def sign_of(value: Number) -> int | None:
+    """+1 or -1; None when the value is neither, 0 when it is a ball too wide to tell."""
+    if isinstance(value, arb):
+        if value.rad() >= 1:
+            return 0
+        return None if abs(value) != 1 else 1 if value > 0 else -1
+    return None if abs(value) != 1 else int(value.p)
+
+
+def _combined_balls(rows: Sequence[Sequence[Number]], target: Sequence[Number]) -> Number | None:
+    """The value of a combination of equations with the given coefficients; None when there is no such combination."""
+    transposed = [[*(row[k] for row in rows), target[k]] for k in range(len(target))]
+    reduced = reduce_rows(transposed, len(rows))
+    if not reduced.decided or any(row[0] != 0 for row in reduced.rest):
+        return None
+    return sum((row[-1] * rows[k][-1] for row, k in zip(reduced.rows, reduced.pivots, strict=True)), fmpq(0))
+
+
+def determined(rows: Sequence[Sequence[Number]], unknowns: int) -> dict[int, Number]:
     """The unknowns that the linear equations ``rows`` (coefficients, then value) fix, by column.
 
     Raises:
         InconsistentRow: no solution.
     """
+    if has_balls(rows):
+        return _determined_balls(rows, unknowns)
     reduced, denominator, rank = reduced_rows(rows)
-    found: dict[int, fmpq] = {}
+    found: dict[int, Number] = {}
     column = 0
     for r in range(rank):
         while reduced[r, column] == 0:
@@ -185,6 +210,20 @@ def determined(rows: Sequence[Sequence[fmpq | int]], unknowns: int) -> dict[int,
     return found
 
 
+def _determined_balls(rows: Sequence[Sequence[Number]], unknowns: int) -> dict[int, Number]:
+    reduced = reduce_rows(rows, unknowns)
+    if not reduced.decided:
+        return {}
+    if any(row[0] != 0 for row in reduced.rest):
+        raise InconsistentRow
+    free = [k for k in range(unknowns) if k not in set(reduced.pivots)]
+    return {
+        pivot: row[unknowns]
+        for pivot, row in zip(reduced.pivots, reduced.rows, strict=True)
+        if all(vanishes(row[k]) for k in free)
+    }
+
+
 class Shared(enum.Enum):
     """Why a system with many right-hand sides has no unique solution."""
 
@@ -192,11 +231,13 @@ class Shared(enum.Enum):
     CONTRADICTORY = "no solution"
 
 
-def solve_shared(rows: Sequence[Sequence[fmpq]], unknowns: int) -> np.ndarray | Shared:
+def solve_shared(rows: Sequence[Sequence[Number]], unknowns: int) -> np.ndarray | Shared:
     """The unique solution (unknowns, right-hand sides) of rows (coefficients, then right-hand sides), exactly.
 
     Independent equations are chosen modulo a prime, solved over the rationals, and all others put to the test.
     """
+    if has_balls(rows):
+        return _solve_shared_balls(rows, unknowns)
     table = np.empty((len(rows), len(rows[0])), dtype=object)
     for i, row in enumerate(rows):
         table[i, :] = row
@@ -209,6 +250,18 @@ def solve_shared(rows: Sequence[Sequence[fmpq]], unknowns: int) -> np.ndarray | 
     return object_matrix(solution)
 
 
+def _solve_shared_balls(rows: Sequence[Sequence[Number]], unknowns: int) -> np.ndarray | Shared:
+    reduced = reduce_rows(rows, unknowns)
+    if reduced.rank < unknowns:
+        return Shared.OPEN
+    if any(x != 0 for row in reduced.rest for x in row):
+        return Shared.CONTRADICTORY
+    solution = np.empty((unknowns, len(rows[0]) - unknowns), dtype=object)
+    for pivot, row in zip(reduced.pivots, reduced.rows, strict=True):
+        solution[pivot, :] = row[unknowns:]
+    return solution
+
+
 def reduced_rows(rows: Sequence[Sequence[fmpq | int]]) -> tuple[fmpz_mat, fmpz, int]:
     """Reduced row echelon form over the integers: (matrix, common pivot, rank)."""
     matrix = np.empty((len(rows), len(rows[0])), dtype=object)
@@ -218,8 +271,15 @@ def reduced_rows(rows: Sequence[Sequence[fmpq | int]]) -> tuple[fmpz_mat, fmpz, 
     return reduced, fmpz(denominator), rank
 
 
-def independent(rows: Sequence[Sequence[fmpq | int]]) -> list[int]:
+def rank_of(rows: Sequence[Sequence[Number]]) -> int:
+    """Rank, modulo a prime; of balls the rank that is certain."""
+    return reduce_rows(rows, len(rows[0])).rank if has_balls(rows) else _modular(rows).rank()
+
+
+def independent(rows: Sequence[Sequence[Number]]) -> list[int]:
     """Indices of independent rows that span all (modulo a prime, so that they are independent over Q)."""
+    if has_balls(rows):
+        return sorted(reduce_rows(rows, len(rows[0])).chosen)
     reduced, rank = _modular(rows).transpose().rref()
     flat, width = [int(x) for x in reduced.entries()], reduced.ncols()
     found, column = [], 0

@@ -1,0 +1,103 @@
+"""Rows between balls, sharpened by every kink that is theirs: least squares over all sightings.
+
+A walk hands its error on from crossing to crossing. The kinks of the pool that lie on the neuron's boundary were
+measured each for itself: with the activations a of the layer before, w . a + b = 0 at every one of them, and solving
+all of these equations together leaves the error of a kink and the condition of their places, nothing else.
+
+With Y a float64 pseudo-inverse of the equations G u = g, and u known to lie in a ball around u0, the identity
+u = u0 + Y (g - G u0) + (I - Y G)(u - u0) encloses u again, in a ball that is smaller by the rounding of Y (Krawczyk
+1969). Directions that the kinks do not determine keep the ball that they had.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from flint import arb, arb_mat
+
+from jaxtract.layers.any_depth.found_layers import Row
+from precision.balls import steepest, to_float, vanishes
+from precision.context import Number
+
+MOST_ROUNDS = 80
+SPARE_KINKS = 2
+"""Kinks beyond the unknowns."""
+
+SINGULAR = 1e-9
+"""Directions that the kinks show this much more weakly than the others keep the ball that they had."""
+
+
+def refined(row: Row, activations: Sequence[Sequence[Number]]) -> Row:
+    """The row between smaller balls.
+
+    Args:
+        row: complete, of any scale.
+        activations: of the layer before at kinks on the row's boundary, (kinks, width).
+
+    Returns:
+        The same row where there are too few kinks, or where they contradict it.
+    """
+    width = len(row.weights)
+    if row.exact or row.missing or len(activations) < width + SPARE_KINKS:
+        return row
+    weights = [arb(w) for w in row.weights if w is not None]
+    pivot = steepest(weights)
+    if vanishes(weights[pivot]):
+        return row
+    others = [i for i in range(width) if i != pivot]
+    start = [*(weights[i] / weights[pivot] for i in others), row.bias / weights[pivot]]
+    left = arb_mat([[*(arb(a[i]) for i in others), arb(1)] for a in activations])
+    right = arb_mat([[-arb(a[pivot])] for a in activations])
+    solved = _enclosed(left, right, start)
+    if solved is None:
+        return row
+    scale = weights[pivot].mid()
+    found: list[Number | None] = [scale] * width
+    for i, value in zip(others, solved, strict=False):
+        found[i] = value * scale
+    return dataclasses.replace(row, weights=found, bias=solved[-1] * scale)
+
+
+def _enclosed(left: arb_mat, right: arb_mat, start: Sequence[arb]) -> list[arb] | None:
+    """Balls within ``start`` that hold the solution of left u = right; None when there is none."""
+    balls = list(start)
+    inverse = _pseudo_inverse(left, right, balls)
+    if inverse is None:
+        return None
+    remainder = _identity(len(balls)) - inverse * left
+    for _ in range(MOST_ROUNDS):
+        centre = _column([x.mid() for x in balls])
+        error = _column([x - x.mid() for x in balls])
+        again = (centre + inverse * (right - left * centre) + remainder * error).entries()
+        if any(not x.overlaps(y) for x, y in zip(balls, again, strict=True)):
+            return None
+        smaller = [x.intersection(y) for x, y in zip(balls, again, strict=True)]
+        settled = all(2 * x.rad() > y.rad() for x, y in zip(smaller, balls, strict=True))
+        balls = smaller
+        if settled:
+            break
+    return balls
+
+
+def _pseudo_inverse(left: arb_mat, right: arb_mat, start: Sequence[arb]) -> arb_mat | None:
+    """(unknowns, kinks), each kink weighted by how well its equation is known."""
+    errors = [x.rad() for x in (right - left * _column([x.mid() for x in start])).entries()]
+    sharpest = min(errors)
+    shares = np.array([to_float(sharpest / x) if x > 0 else 1.0 for x in errors])
+    matrix = np.array([[to_float(x) for x in row] for row in left.tolist()])
+    if not np.all(np.isfinite(matrix)) or not np.all(np.isfinite(shares)):
+        return None
+    # Far fewer digits than the answers have are enough to weight them.
+    shares = np.maximum(shares, 2.0**-40)
+    inverse = np.linalg.pinv(matrix * shares[:, None], rcond=SINGULAR) * shares[None, :]
+    return arb_mat(inverse.tolist())
+
+
+def _identity(size: int) -> arb_mat:
+    return arb_mat([[int(i == k) for k in range(size)] for i in range(size)])
+
+
+def _column(values: Sequence[arb]) -> arb_mat:
+    return arb_mat(len(values), 1, list(values))

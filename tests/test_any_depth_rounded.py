@@ -1,0 +1,247 @@
+"""Networks of any depth from answers that are rounded to many bits: the numbers, and what comes out."""
+
+import random
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from flint import arb, arb_mat, ctx, fmpq
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxtract import AnyDepthOptions, ExtractOptions, Outcome, extract_any_depth, extract_network, float64, mp
+from jaxtract.certificate.matching import match
+from jaxtract.layers.any_depth.found_layers import Row, merge_rows
+from jaxtract.layers.any_depth.layer_signs import composition, determinable
+from jaxtract.layers.any_depth.refined_rows import refined
+from jaxtract.layers.any_depth.row_system import (
+    InconsistentRow,
+    Shared,
+    determined,
+    independent,
+    sign_of,
+    solve_shared,
+)
+from jaxtract.measurement.balls import BallAsker
+from jaxtract.measurement.bend_test import bends
+from jaxtract.network.canonical import canonical_form
+from jaxtract.network.exact_network import ExactNetwork
+from jaxtract.network.families import exact_network, he
+from jaxtract.oracle.counting import CountingOracle
+from jaxtract.oracle.points import scattered
+from jaxtract.oracle.serve import ExactNetworkOracle
+from jaxtract.search.context_lines import search_lines, settings_for
+from jaxtract.search.random_lines import gaussian_points, random_line
+from precision.ball_algebra import reduce_rows
+from precision.balls import BallContext, accuracy_bits, ball, middle, quotient, to_float, vanishes
+from precision.dyadic import dyadic_matrix, power_of_two
+
+
+def long_network(widths, seed, bits=4096):
+    """A He network whose numbers are no float64 and no short rationals, so that answers really are rounded."""
+    rng = random.Random(seed)
+    drawn = exact_network(he(widths, seed))
+
+    def longer(matrix):
+        unit = fmpq(1, 1 << (bits + 52))
+        return type(matrix)(
+            matrix.nrows(), matrix.ncols(), [x * (1 + unit * rng.getrandbits(bits)) for x in matrix.entries()]
+        )
+
+    return ExactNetwork(tuple(map(longer, drawn.weights)), tuple(map(longer, drawn.biases)))
+
+
+def true_bits(found, network):
+    """-log2 of the largest relative error of a row, both networks in canonical form."""
+    matching = match(canonical_form(found), canonical_form(network))
+    assert matching.unmatched == 0 and matching.error
+    return -np.log2(float(Fraction(int(matching.error.p), int(matching.error.q)) * 2**200)) + 200
+
+
+@pytest.mark.parametrize(
+    ("widths", "seed", "prec"),
+    [
+        ((10, 10, 10, 1), 0, 200),
+        ((10, 10, 10, 1), 1, 64),
+        ((10, 15, 15, 1), 1, 200),
+        ((30, 8, 6, 3), 0, 200),
+        ((12, 20, 8, 2), 0, 400),
+    ],
+)
+def test_deep_networks_are_refined(widths, seed, prec):
+    network = long_network(widths, seed)
+    options = ExtractOptions(seed=seed, verify_inputs=200, verify_lines=4)
+    found = extract_network(ExactNetworkOracle(network), mp(prec), options=options)
+    assert found.outcome is Outcome.COMPLETE and found.claim == "refined"
+    assert found.network is not None and found.network.widths == widths
+    reached = true_bits(found.network, network)
+    assert found.accuracy_bits is not None
+    # What is claimed holds, is worth claiming, and is no less than what was asked for.
+    assert prec - 32 <= found.accuracy_bits <= reached <= found.accuracy_bits + 64
+    assert reached >= prec
+    assert found.verified.residual_bits is not None and found.verified.residual_bits >= prec
+
+
+@pytest.mark.slow
+def test_three_hidden_layers_are_refined():
+    network = long_network((40, 20, 10, 10, 1), 2)
+    found = extract_network(ExactNetworkOracle(network), mp(200), options=ExtractOptions(seed=2))
+    assert found.outcome is Outcome.COMPLETE and found.network is not None
+    assert true_bits(found.network, network) >= 200
+
+
+def test_more_bits_lose_no_more():
+    """Bits lost do not grow with the bits of an answer."""
+    network = long_network((8, 8, 8, 1), 1)
+    lost = []
+    for prec in (100, 400):
+        context = mp(prec)
+        options = AnyDepthOptions(seed=1, verify_inputs=50, verify_lines=2)
+        found = extract_any_depth(ExactNetworkOracle(network), context, options=options)
+        assert found.network is not None and context.answer_bits is not None
+        lost.append(context.answer_bits - true_bits(found.network, network))
+    assert max(lost) < 110 and abs(lost[0] - lost[1]) < 30
+
+
+def test_doubles_are_refused():
+    with pytest.raises(ValueError, match="exact and mp, not in float64"):
+        extract_any_depth(ExactNetworkOracle(exact_network(he((4, 4, 4, 1), 0))), float64())
+
+
+def test_the_precision_of_balls_is_set_for_the_extraction_alone():
+    before = ctx.prec
+    options = AnyDepthOptions(seed=0, max_queries=300)
+    found = extract_any_depth(ExactNetworkOracle(long_network((6, 5, 5, 1), 0)), mp(200), options=options)
+    assert found.outcome is Outcome.BUDGET_SPENT and ctx.prec == before
+
+
+@pytest.mark.parametrize(("widths", "deep"), [((12, 9, 2), False), ((4, 30, 1), False), ((12, 8, 8, 1), True)])
+def test_bend_test_tells_the_depth_from_rounded_answers(widths, deep):
+    context = mp(100)
+    asker = CountingOracle(ExactNetworkOracle(long_network(widths, 1)), context)
+    line = random_line(widths[0], np.random.default_rng(1))
+    bases, directions = (dyadic_matrix([ends], widths[0]) for ends in (line.base, line.direction))
+    (profile,) = search_lines(asker, bases, directions, settings=settings_for(context))
+    assert bends(asker, line, profile, np.random.default_rng(2), kinks=len(profile.kinks)) is deep
+
+
+# -- balls --
+
+
+def test_balls_know_what_they_cannot_tell():
+    assert vanishes(ball(fmpq(1, 1000), fmpq(1, 100))) and not vanishes(ball(fmpq(1), fmpq(1, 100)))
+    assert vanishes(fmpq(0)) and vanishes(0) and not vanishes(fmpq(1, 10**9))
+    assert middle(ball(fmpq(3, 4), fmpq(1))) == fmpq(3, 4) and middle(fmpq(1, 3)) == fmpq(1, 3)
+    assert quotient(3, 4) == fmpq(3, 4) and quotient(fmpq(1, 2), 3) == fmpq(1, 6)
+    assert to_float(fmpq(1, 4)) == to_float(arb(0.25)) == 0.25
+    assert accuracy_bits(arb(1), 1) >= 1_000_000 and accuracy_bits(arb(0, 1), 1) == 0
+    assert abs(accuracy_bits(ball(fmpq(1), power_of_two(-90)), 1) - 90) <= 1
+    assert sign_of(ball(fmpq(1), fmpq(1, 8))) == 1 and sign_of(ball(fmpq(-1), fmpq(1, 8))) == -1
+    assert sign_of(ball(fmpq(1, 2), fmpq(1, 8))) is None and sign_of(ball(fmpq(0), fmpq(5))) == 0
+
+
+@given(st.integers(0, 2**32))
+def test_answers_lie_in_their_balls(seed):
+    rng = np.random.default_rng(seed)
+    network = long_network((5, 4, 3, 2), seed)
+    context = mp(64)
+    batch = scattered(gaussian_points(6, 5, int(rng.integers(-4, 30)), rng))
+    rounded = BallAsker(CountingOracle(ExactNetworkOracle(network), context), context)
+    with rounded.context.working():
+        answers = rounded.ask(batch, "measure")
+        truth = ExactNetworkOracle(network).answer(batch, None)
+        assert all(x.contains(y) for x, y in zip(answers.ravel(), truth.ravel(), strict=True))
+        size = max(abs(x) for x in answers.ravel()).mid() + 1
+        assert all(accuracy_bits(x, size) >= 150 for x in answers.ravel())
+
+
+def noisy(rows, bits, rng):
+    """Numbers as balls of radius 2^-bits, the truth somewhere inside."""
+    unit = power_of_two(-bits)
+    return [[ball(x + unit * fmpq(int(rng.integers(-99, 100)), 100), unit) for x in row] for row in rows]
+
+
+@given(st.integers(1, 6), st.integers(0, 3), st.integers(0, 2**32))
+def test_reduced_rows_hold_the_solution(unknowns, spare, seed):
+    rng = np.random.default_rng(seed)
+    solution = [fmpq(int(x), 8) for x in rng.integers(-64, 65, unknowns)]
+    rows = [[fmpq(int(x), 4) for x in rng.integers(-99, 100, unknowns)] for _ in range(unknowns + spare)]
+    whole = [[*row, sum((a * x for a, x in zip(row, solution, strict=True)), fmpq(0))] for row in rows]
+    with ctx.workprec(200):
+        balls = noisy(whole, 120, rng)
+        reduced = reduce_rows(balls, unknowns)
+        for pivot, row in zip(reduced.pivots, reduced.rows, strict=True):
+            if reduced.rank == unknowns:
+                assert row[-1].contains(solution[pivot]) and accuracy_bits(row[-1], 1) > 60
+        assert all(vanishes(x) for row in reduced.rest for x in row) and reduced.decided
+        if reduced.rank == unknowns:
+            shared = solve_shared(balls, unknowns)
+            assert isinstance(shared, np.ndarray)
+            assert all(x.contains(y) for x, y in zip(shared[:, 0], solution, strict=True))
+            assert set(determined(balls, unknowns)) == set(range(unknowns))
+            assert len(independent([row[:-1] for row in balls])) == unknowns
+
+
+def test_balls_find_rank_and_contradiction():
+    rng = np.random.default_rng(0)
+    with ctx.workprec(200):
+        twice = noisy([[fmpq(1), fmpq(2), fmpq(3)], [fmpq(2), fmpq(4), fmpq(6)]], 100, rng)
+        assert determined(twice, 2) == {} and solve_shared(twice, 2) is Shared.OPEN
+        assert BallContext(mp(64)).rank(np.array(twice, dtype=object)[:, :2]) == 1
+        wrong = noisy([[fmpq(1), fmpq(2), fmpq(3)], [fmpq(2), fmpq(4), fmpq(7)]], 100, rng)
+        with pytest.raises(InconsistentRow):
+            determined(wrong, 2)
+        # Balls as wide as the numbers prove neither rank nor contradiction.
+        rough = [[ball(x.mid().fmpq(), fmpq(9)) for x in row] for row in wrong]
+        assert determined(rough, 2) == {}
+
+
+def test_composition_between_balls():
+    rng = np.random.default_rng(1)
+    with ctx.workprec(200):
+        matrix = arb_mat(noisy([[fmpq(1), fmpq(0), fmpq(2)], [fmpq(0), fmpq(3), fmpq(1)]], 100, rng))
+        gradient = np.array(noisy([[fmpq(2), fmpq(0), fmpq(4)]], 90, rng), dtype=object)
+        found = composition(matrix, gradient)
+        assert found is not None and found.present == {0} and found.absent == {1}
+        assert determinable(matrix) == [0, 1]
+        outside = np.array(noisy([[fmpq(2), fmpq(0), fmpq(5)]], 90, rng), dtype=object)
+        assert composition(matrix, outside) is None
+
+
+def test_rows_between_balls_are_one_up_to_sign_and_scale():
+    with ctx.workprec(200):
+        unit = power_of_two(-80)
+        first = Row([ball(fmpq(1), unit), None, ball(fmpq(-3), unit)], ball(fmpq(2), unit))
+        second = Row([ball(fmpq(-2), unit), ball(fmpq(5), unit), ball(fmpq(6), unit)], ball(fmpq(-4), unit))
+        other = Row([ball(fmpq(1), unit), ball(fmpq(5), unit), ball(fmpq(3), unit)], ball(fmpq(2), unit))
+        merged = merge_rows([first, second, other])
+        assert len(merged) == 2 and merged[0].missing == []
+        weights, bias = merged[0].scaled()
+        assert abs(sum((w * w for w in weights), arb(0)) - 1) < 4 * unit
+        assert 70 < merged[0].accuracy < 82
+        assert vanishes(bias / weights[0] - 2)
+
+
+@given(st.integers(2, 6), st.integers(0, 2**32))
+def test_refined_rows_keep_the_truth_and_gain_bits(width, seed):
+    rng = np.random.default_rng(seed)
+    truth = [fmpq(int(x), 16) for x in rng.integers(8, 64, width)]
+    bias = fmpq(int(rng.integers(-64, 64)), 16)
+    with ctx.workprec(260):
+        points = []
+        for _ in range(4 * width + 4):
+            point = [fmpq(int(x), 1 << 10) for x in rng.integers(-5000, 5000, width)]
+            height = bias + sum((w * x for w, x in zip(truth, point, strict=True)), fmpq(0))
+            point[0] -= height / truth[0]
+            points.append(point)
+        rough = noisy([[*truth, bias]], 50, rng)[0]
+        row = Row(list(rough[:-1]), rough[-1])
+        better = refined(row, noisy(points, 200, rng))
+        assert better.accuracy >= 170 > 60 > row.accuracy
+        factor = truth[0] / middle(better.weights[0])
+        scaled = [x * arb(factor) for x in [*better.weights, better.bias]]
+        slack = power_of_two(-165)
+        assert all(abs(x - y) < slack for x, y in zip(scaled, [*truth, bias], strict=True))
+        # Kinks of another neuron contradict it: the row stays what it was.
+        strange = [[x + 1 for x in point] for point in points]
+        assert refined(row, noisy(strange, 200, rng)) is row
