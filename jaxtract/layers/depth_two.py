@@ -20,10 +20,12 @@ from jaxtract.measurement.affine_pieces import AffinePiece, measure_pieces
 from jaxtract.measurement.bend_test import bends
 from jaxtract.measurement.jumps import ridges_between
 from jaxtract.measurement.ridge_form import RidgeForm
+from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.oracle import Oracle
 from jaxtract.oracle.points import points_on_line, scattered
+from jaxtract.polish.gauss_newton import Polished, polish
 from jaxtract.report.outcome import Extraction, Outcome
 from jaxtract.report.progress import NoProgressMeter, ProgressMeter
 from jaxtract.search.context_lines import Asker, LineSettings, search_lines, settings_for
@@ -127,6 +129,7 @@ class DepthTwo:
         self.oracle = CountingOracle(oracle, context, max_queries=options.max_queries, on_queries=progress.queries)
         self.form = RidgeForm.zero(context, oracle.inputs, oracle.outputs)
         self.verified = Verified()
+        self.polished: Polished | None = None
         self.clusters: list[Cluster] = []
         self.kinks_seen: list[int] = []
         self.missing: list[str] = []
@@ -153,8 +156,9 @@ class DepthTwo:
         self.progress.phase("signs")
         signed = solve_signs(self.form, lattice_limit=self.options.lattice_limit)
         complete = outcome is Outcome.COMPLETE
+        network = signed.network if self.polished is None else self.polished.network
         return Extraction(
-            network=signed.network if self.form.ridges or complete else None,
+            network=network if self.form.ridges or complete else None,
             outcome=outcome,
             claim=self.context.claim if complete else "incomplete",
             context=self.context.name,
@@ -164,6 +168,7 @@ class DepthTwo:
             oracle_seconds=self.oracle.seconds,
             verified=self.verified,
             sign_method=signed.method.value,
+            accuracy_bits=None if self.polished is None or self.polished.unseen else self.polished.accuracy_bits,
             resolution_bits=self._line_settings().resolution_bits,
             reach_bits=self.reach_bits,
             not_resolved=tuple(self._open(outcome, signed.method, signed.extra_neurons)),
@@ -181,20 +186,41 @@ class DepthTwo:
         for _ in range(self.options.rounds):
             self._search_residual(base)
             self.progress.phase("verify")
-            self.verified = verify(
-                self.oracle,
-                FlintEvaluator(self.form.network()),
-                functools.partial(kinks_of_form, self.form),
-                inputs=self.options.verify_inputs,
-                lines=self.options.verify_lines,
-                rng=self.rng,
-            )
+            self.verified = self._verified(self.form.network())
             if self.verified.agrees:
+                self._polish()
                 return Outcome.COMPLETE
             if self._bends():
                 return Outcome.NOT_ONE_HIDDEN_LAYER
             base = self.verified.counterexamples[0]
         return Outcome.COUNTEREXAMPLES_LEFT
+
+    def _polish(self) -> None:
+        """Where answers are doubles all parameters together say more than each by itself; kept when it verifies."""
+        if self.context.name != "float64":
+            return
+        self.progress.phase("polish")
+        try:
+            signed = solve_signs(self.form, lattice_limit=self.options.lattice_limit)
+            polished = polish(self.oracle, signed.network, self.rng)
+            if polished is None:
+                return
+            verified = self._verified(polished.network)
+        except BudgetSpent:
+            self.missing.append("the budget did not reach for polishing all parameters together")
+            return
+        if verified.agrees:
+            self.polished, self.verified = polished, verified
+
+    def _verified(self, network: ExactNetwork) -> Verified:
+        return verify(
+            self.oracle,
+            FlintEvaluator(network),
+            functools.partial(kinks_of_form, self.form),
+            inputs=self.options.verify_inputs,
+            lines=self.options.verify_lines,
+            rng=self.rng,
+        )
 
     def _search_residual(self, base: list[fmpq] | None) -> None:
         """One line through ``base``; everything that it shows is added to the form."""

@@ -39,8 +39,9 @@ class Extraction:
         queries: counts by purpose.
         seconds, oracle_seconds: wall clock, in all and inside the oracle.
         verified: what fresh queries said of the network.
-        accuracy_bits: bits to which every weight and bias is proven to be known, against the largest of its row, if
-            answers are as good as the context says; None where they are exact, or nothing of the kind was shown.
+        accuracy_bits: bits to which every weight and bias is known, against the largest of its row: estimated from the
+            residuals where all parameters were polished together, else proven if answers are as good as the
+            context says; None where they are exact, or nothing of the kind was shown.
         sign_method: how the signs were found, in words.
         resolution_bits, reach_bits: kinks nearer than 2^-resolution_bits on a line, or farther out than
             2^reach_bits, were not looked for.

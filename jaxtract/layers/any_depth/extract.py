@@ -68,6 +68,7 @@ from jaxtract.oracle.counting import BudgetSpent, CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.oracle import Oracle
 from jaxtract.oracle.points import PointBatch, on_lines, scattered
+from jaxtract.polish.gauss_newton import Polished, polish
 from jaxtract.report.outcome import Extraction, Outcome
 from jaxtract.report.progress import NoProgressMeter, ProgressMeter
 from jaxtract.search.context_lines import LineSettings, search_lines, settings_for
@@ -212,6 +213,7 @@ class AnyDepth:
         self.with_skips: Found | None = None
         self.skips_tried = False
         self.verified = Verified()
+        self.polished: Polished | None = None
         self.tried: set[tuple[Kink, int, int]] = set()
         self.versions = [0] * (MOST_DEPTH + 2)
         self.missing: list[str] = []
@@ -930,7 +932,8 @@ class AnyDepth:
         come before the fresh random inputs, and are not counted among these.
         """
         self.progress.phase("verify")
-        evaluator, recovered = self._recovered()
+        self.polished = None
+        _, recovered = self._recovered()
         self.verified = Verified()
         if self.options.verify_inputs:
             points = self._extremes()
@@ -939,6 +942,8 @@ class AnyDepth:
             self.verified.disagreements += int(wrong.sum())
             if wrong.any():
                 return points[wrong]
+        self.polished = None if self.numbers.exact else self._polish()
+        evaluator, _ = self._recovered()
         self.verified = verify(
             self.oracle,
             evaluator,
@@ -949,8 +954,14 @@ class AnyDepth:
         )
         if self.verified.agrees:
             return np.empty((0, self.slice.rank))
+        self.polished = None
         moved = self.slice.equivalent(np.array(self.verified.counterexamples[:16], dtype=object))
         return np.array([[to_float(x) for x in point] for point in moved])
+
+    def _polish(self) -> Polished | None:
+        network = self._network()
+        assert network is not None, "polished only after the output layer was found"
+        return polish(self.oracle, network, self.rng)
 
     def _extremes(self) -> np.ndarray:
         """Inputs on the slice at which random combinations of a layer's activations are extreme, (points, rank)."""
@@ -1030,6 +1041,8 @@ class AnyDepth:
         """What is known, with the first layer on all inputs; None before the output layer is known."""
         if self.with_skips is not None:
             return self.with_skips.network
+        if self.polished is not None:
+            return self.polished.network
         if self.output is None:
             return None
         tail = self.output.network
@@ -1062,12 +1075,15 @@ class AnyDepth:
         return self.output is not None and self.output.network.widths[1] > len(self.layers[-1].rows)
 
     def _accuracy(self) -> int | None:
-        """Proven bits of the network's rows, against the largest number of each; None where they are exact.
+        """Bits of the network's rows, against the largest number of each; None where they are exact.
 
-        The scale of a neuron moves into the columns that read it: a row has the errors of its own and of these.
+        Estimated where the network was polished, else proven. The scale of a neuron moves into the columns that read
+        it: a row has the errors of its own and of these.
         """
         if self.numbers.exact or self.output is None:
             return None
+        if self.polished is not None and not self.polished.unseen:
+            return max(0, self.polished.accuracy_bits - SCALING_BITS)
         found = [FoundLayer([row.in_integers() for row in layer.rows], layer.signs) for layer in self.layers]
         kept, _ = without_unread(found, self.output.read[None, :].astype(int))
         rows = [row.accuracy for layer in kept for row in layer.rows]

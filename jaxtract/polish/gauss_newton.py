@@ -1,0 +1,250 @@
+"""All parameters together: Gauss-Newton on what fresh queries still show, down to the rounding of the answers.
+
+A network that was read layer by layer hands its errors from one layer to the next. Once its architecture is known
+and it is near, f is differentiable in its parameters at almost every input, and the residuals at more inputs than there
+are parameters determine all corrections at once. (Carlini, Jagielski, Mironov 2020, section 7, refine a recovered
+network; Foerster et al. 2024 layer by layer.)
+
+The residuals are computed without rounding; the Jacobian only has to point the way and is kept in float64. So every
+step gains the bits of a double, whatever the precision of the answers, and the last one ends at their rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from flint import fmpq, fmpq_mat, fmpz_mat
+from scipy.linalg import qr, solve_triangular
+
+from jaxtract.network.exact_network import ExactNetwork
+from jaxtract.oracle.counting import CountingOracle
+from jaxtract.oracle.evaluate import FlintEvaluator
+from jaxtract.oracle.points import PointBatch, scattered
+from jaxtract.search.random_lines import gaussian_points
+from precision.balls import to_float
+from precision.dyadic import DyadicMatrix, floor_log2, power_of_two, round_to_grid
+
+CANDIDATES = 4
+"""Inputs that are looked at in the known network for every one that is asked."""
+
+SPARE = 1.0
+"""Further inputs, as a share of those that determine the parameters: rounding averages out, and shows."""
+
+MOST_PARAMETERS = 2000
+"""Beyond these a dense Jacobian of candidates is no longer a matter of seconds."""
+
+MOST_STEPS = 60
+SCALES = (-1, 0, 1, 2)
+WEAKEST = 1e-10
+"""Corrections that the residuals show this much more weakly than others are not made."""
+
+SPARE_BITS = 64
+"""Bits that a parameter keeps below the rounding of the answers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Polished:
+    """A polished network and how well its parameters are known.
+
+    Attributes:
+        network: with the same architecture and the same largest weight in every hidden row.
+        accuracy_bits: bits of every row against its largest entry, estimated from the residuals that are left and
+            the condition of the Jacobian, over the parameters that the chosen inputs show.
+        unseen: parameters that they do not show, which are what they were.
+    """
+
+    network: ExactNetwork
+    accuracy_bits: int
+    unseen: int
+
+
+def polish(oracle: CountingOracle, network: ExactNetwork, rng: np.random.Generator) -> Polished | None:
+    """Gauss-Newton from a network that is near; queries count as ``measure``.
+
+    Args:
+        oracle: the black box, with rounded answers.
+        network: the right architecture, parameters good to some 2^-16.
+        rng: chooses inputs.
+
+    Returns:
+        None where the network is too large, has skips, or where the residuals do not fall.
+
+    Raises:
+        BudgetSpent: before anything was asked.
+    """
+    if network.parameters > MOST_PARAMETERS or network.skips:
+        return None
+    parameters = _Parameters(network)
+    points = _chosen_inputs(parameters, rng)
+    batch = scattered(points)
+    answers = oracle.ask(batch, "measure")
+    target = np.array([oracle.context.rational(x) for x in answers.ravel()], dtype=object).reshape(answers.shape)
+    return _descend(parameters, points, batch, target, _grid_bits(oracle))
+
+
+def _descend(
+    parameters: _Parameters, points: DyadicMatrix, batch: PointBatch, target: np.ndarray, grid_bits: int
+) -> Polished | None:
+    """Steps until the residuals fall no more."""
+    inputs, first = points.to_float64(), parameters
+    weights = np.repeat(1 / (1 + np.max(np.abs(inputs), axis=1)), target.shape[1])
+    best, best_size, spread = None, None, None
+    for _ in range(MOST_STEPS):
+        residuals = (target - FlintEvaluator(parameters.network)(batch)).ravel()
+        scale, shares = _in_units(residuals, weights)
+        size = scale * fmpq(*float(np.sqrt(np.mean(shares**2))).as_integer_ratio())
+        if best_size is not None and 2 * size >= best_size:
+            best, best_size = (parameters, size) if size < best_size else (best, best_size)
+            break
+        if size == 0:
+            break
+        best, best_size = parameters, size
+        # The pattern of an input that lies near a boundary may change with the parameters.
+        step, spread = _least_squares(parameters.jacobian(inputs) * weights[:, None], shares)
+        parameters = parameters.moved(step, scale, grid_bits)
+    if best is None or best_size is None or best is first:
+        return None
+    assert spread is not None, "a network that was moved was moved by a step"
+    return Polished(best.network, _accuracy(best, spread, best_size), int(np.sum(np.isinf(spread))))
+
+
+def _in_units(residuals: np.ndarray, weights: np.ndarray) -> tuple[fmpq, np.ndarray]:
+    """(unit, residuals in this unit, weighted): residuals may be far below the range of a double."""
+    largest = max(abs(x) for x in residuals)
+    if largest == 0:
+        return fmpq(1), np.zeros(len(residuals))
+    unit = power_of_two(floor_log2(largest))
+    return unit, np.array([to_float(x / unit) for x in residuals]) * weights
+
+
+def _least_squares(matrix: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(solution, standard deviation of each unknown for residuals of size one); columns are scaled to one size."""
+    sizes = np.linalg.norm(matrix, axis=0)
+    seen = sizes > 0
+    step, spread = np.zeros(matrix.shape[1]), np.full(matrix.shape[1], np.inf)
+    if not seen.any():
+        return step, spread
+    q, r, order = map(np.asarray, qr(matrix[:, seen] / sizes[seen], mode="economic", pivoting=True))
+    diagonal = np.abs(np.diag(r))
+    strong = int(np.sum(diagonal > WEAKEST * diagonal[0]))
+    inverse = solve_triangular(r[:strong, :strong], np.eye(strong))
+    places = np.flatnonzero(seen)[order[:strong]]
+    step[places] = inverse @ (q[:, :strong].T @ right) / sizes[places]
+    spread[places] = np.linalg.norm(inverse, axis=1) / sizes[places]
+    return step, spread
+
+
+def _accuracy(parameters: _Parameters, spread: np.ndarray, size: fmpq) -> int:
+    """Bits of the row that is known worst, three standard deviations taken for its error."""
+    worst = 3 * parameters.worst_share(np.where(np.isinf(spread), 0, spread))
+    return 0 if worst == 0 else max(0, -floor_log2(size) - 1 - math.ceil(math.log2(worst)))
+
+
+def _grid_bits(oracle: CountingOracle) -> int:
+    assert oracle.context.answer_bits is not None, "exact answers leave nothing to polish"
+    return oracle.context.answer_bits + SPARE_BITS
+
+
+class _Parameters:
+    """The weights and biases of a network as one vector, but for the largest weight of every hidden row.
+
+    A neuron's scale is free: its largest weight is kept where it is.
+    """
+
+    def __init__(self, network: ExactNetwork):
+        self.network = network
+        self.weights = [np.array(w.tolist(), dtype=object).reshape(w.nrows(), w.ncols()) for w in network.weights]
+        self.biases = [np.array(b.entries(), dtype=object) for b in network.biases]
+        self._weights64 = [_floats(w) for w in self.weights]
+        self._biases64 = [_floats(b) for b in self.biases]
+        free = []
+        for layer, weight in enumerate(self._weights64):
+            mask = np.ones((weight.shape[0], weight.shape[1] + 1), dtype=bool)
+            if layer + 1 < len(self.weights):
+                mask[np.arange(len(weight)), np.argmax(np.abs(weight), axis=1)] = False
+            free.append(mask)
+        self._masks = free
+        self.free = np.concatenate([mask.ravel() for mask in free])
+
+    @property
+    def count(self) -> int:
+        return int(self.free.sum())
+
+    def jacobian(self, points: np.ndarray) -> np.ndarray:
+        """df/dparameters at (points, inputs): (points * outputs, free parameters)."""
+        states, sides = [points], []
+        for weight, bias in zip(self._weights64[:-1], self._biases64[:-1], strict=True):
+            z = states[-1] @ weight.T + bias
+            sides.append(z > 0)
+            states.append(np.maximum(z, 0))
+        outputs = len(self._weights64[-1])
+        back = np.broadcast_to(np.eye(outputs), (len(points), outputs, outputs))
+        blocks = []
+        for layer in reversed(range(len(self._weights64))):
+            with_one = np.concatenate([states[layer], np.ones((len(points), 1))], axis=1)
+            blocks.append(np.einsum("koh,kj->kohj", back, with_one).reshape(len(points) * outputs, -1))
+            if layer:
+                back = (back @ self._weights64[layer]) * sides[layer - 1][:, None, :]
+        return np.concatenate(blocks[::-1], axis=1)[:, self.free]
+
+    def moved(self, step: np.ndarray, unit: fmpq, grid_bits: int) -> _Parameters:
+        """All free parameters plus unit * step, on the grid 2^-grid_bits."""
+        whole = np.zeros(len(self.free))
+        whole[self.free] = step
+        weights, biases, start = [], [], 0
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            rows, columns = weight.shape
+            part = whole[start : start + rows * (columns + 1)].reshape(rows, columns + 1)
+            start += part.size
+            weights.append(_plus(weight, part[:, :-1], unit, grid_bits))
+            biases.append(_plus(bias[:, None], part[:, -1:], unit, grid_bits))
+        return _Parameters(ExactNetwork(tuple(weights), tuple(biases)))
+
+    def worst_share(self, errors: np.ndarray) -> float:
+        """The largest error of a parameter against the largest entry of its row."""
+        whole = np.zeros(len(self.free))
+        whole[self.free] = errors
+        worst, start = 0.0, 0
+        for weight, bias in zip(self._weights64, self._biases64, strict=True):
+            sizes = np.maximum(np.max(np.abs(weight), axis=1), np.abs(bias))
+            part = whole[start : start + weight.size + len(bias)].reshape(len(bias), -1)
+            start += part.size
+            worst = max(worst, float(np.max(np.max(part, axis=1) / sizes)))
+        return worst
+
+
+def _chosen_inputs(parameters: _Parameters, rng: np.random.Generator) -> DyadicMatrix:
+    """Inputs at which the parameters are determined as well as many candidates allow, and as many at random."""
+    outputs = parameters.network.outputs
+    needed = -(-parameters.count // outputs)
+    spare = math.ceil(SPARE * needed) + 8
+    inputs, count = parameters.network.inputs, CANDIDATES * needed
+    drawn = [gaussian_points(count, inputs, scale, rng) for scale in SCALES]
+    exponent = max(points.exponent for points in drawn)
+    rows = [row for points in drawn for row in points.at_exponent(exponent).tolist()]
+    order = rng.permutation(len(rows))[:count]
+    candidates = DyadicMatrix(fmpz_mat(len(order), inputs, [x for k in order for x in rows[k]]), exponent)
+    points = candidates.to_float64()
+    jacobian = parameters.jacobian(points) / np.repeat(1 + np.max(np.abs(points), axis=1), outputs)[:, None]
+    sizes = np.linalg.norm(jacobian, axis=0)
+    *_, pivots = qr((jacobian / np.where(sizes > 0, sizes, 1)).T, mode="r", pivoting=True)
+    best = list(dict.fromkeys(int(k) // outputs for k in pivots))[:needed]
+    others = [k for k in range(len(order)) if k not in set(best)][:spare]
+    chosen = [*best, *others]
+    entries = candidates.mantissa.tolist()
+    return DyadicMatrix(fmpz_mat(len(chosen), inputs, [x for k in chosen for x in entries[k]]), exponent)
+
+
+def _floats(values: np.ndarray) -> np.ndarray:
+    return np.array([to_float(x) for x in values.ravel()], dtype=np.float64).reshape(values.shape)
+
+
+def _plus(values: np.ndarray, step: np.ndarray, unit: fmpq, grid_bits: int) -> fmpq_mat:
+    entries = [
+        round_to_grid(x + unit * fmpq(*float(s).as_integer_ratio()), grid_bits) if s else x
+        for x, s in zip(values.ravel(), step.ravel(), strict=True)
+    ]
+    rows, columns = values.shape
+    return fmpq_mat(rows, columns, entries)

@@ -1,0 +1,105 @@
+"""Gauss-Newton on all parameters: what it reaches, what it says of it, where it declines."""
+
+import numpy as np
+import pytest
+from flint import fmpq, fmpq_mat
+
+from jaxtract import DepthTwoOptions, Float64NetworkOracle, Outcome, extract_depth_two, float64, mp
+from jaxtract.certificate.matching import match
+from jaxtract.network.canonical import canonical_form, float64_scaled
+from jaxtract.network.exact_network import ExactNetwork
+from jaxtract.network.families import exact_network, he
+from jaxtract.oracle.counting import BudgetSpent, CountingOracle
+from jaxtract.oracle.serve import ExactNetworkOracle
+from jaxtract.polish.gauss_newton import _Parameters, polish
+from precision.balls import to_float
+from precision.dyadic import power_of_two
+
+
+def disturbed(network, bits, seed):
+    """Every number off by up to 2^-bits."""
+    rng = np.random.default_rng(seed)
+
+    def moved(matrix):
+        unit = power_of_two(-bits - 20)
+        entries = [x + unit * int(rng.integers(-(1 << 20), 1 << 20)) for x in matrix.entries()]
+        return fmpq_mat(matrix.nrows(), matrix.ncols(), entries)
+
+    return ExactNetwork(tuple(map(moved, network.weights)), tuple(map(moved, network.biases)))
+
+
+def bits_between(one, two):
+    """-log2 of the largest error of a number against the largest of its row."""
+    matching = match(*(float64_scaled(canonical_form(n)) for n in (one, two)))
+    assert matching.unmatched == 0 and matching.error
+    return -np.log2(to_float(matching.error * 2**200)) + 200
+
+
+@pytest.mark.parametrize(("widths", "seed"), [((6, 8, 2), 0), ((6, 6, 5, 1), 1), ((5, 6, 6, 4, 3), 2)])
+@pytest.mark.parametrize("prec", [64, 200])
+def test_polish_ends_at_the_rounding_of_the_answers(widths, seed, prec):
+    network = exact_network(he(widths, seed, bias_std=0.5))
+    # Thirds: no answer is short enough to escape rounding.
+    network = ExactNetwork(
+        tuple(w * fmpq(1, 3) for w in network.weights), tuple(b * fmpq(1, 3) for b in network.biases)
+    )
+    context = mp(prec)
+    oracle = CountingOracle(ExactNetworkOracle(network), context)
+    polished = polish(oracle, disturbed(network, 30, seed), np.random.default_rng(0))
+    assert polished is not None and context.answer_bits is not None
+    assert polished.network.widths == network.widths
+    if not polished.unseen:
+        reached = bits_between(polished.network, network)
+        assert context.answer_bits - 24 < polished.accuracy_bits - 2 <= reached
+    assert oracle.count.measure == oracle.count.total < 3 * network.parameters + 16
+
+
+def test_the_jacobian_is_the_derivative():
+    network = exact_network(he((4, 5, 3, 2), 0, bias_std=0.5))
+    parameters = _Parameters(network)
+    points = np.random.default_rng(1).standard_normal((7, 4))
+    jacobian = parameters.jacobian(points)
+    assert jacobian.shape == (14, parameters.count)
+    assert parameters.count == network.parameters - 8
+
+    def values(p):
+        state = points
+        for k, (w, b) in enumerate(zip(p._weights64, p._biases64, strict=True)):
+            state = (state if k == 0 else np.maximum(state, 0)) @ w.T + b
+        return state.ravel()
+
+    for column in (0, 7, 21, parameters.count - 1):
+        step = np.zeros(parameters.count)
+        step[column] = 1.0
+        difference = (values(parameters.moved(step, power_of_two(-20), 80)) - values(parameters)) * 2**20
+        assert np.allclose(difference, jacobian[:, column], atol=1e-6)
+
+
+def test_a_wrong_architecture_is_not_polished_into_a_right_one():
+    network = exact_network(he((5, 6, 1), 0))
+    smaller = ExactNetwork(
+        (fmpq_mat(network.weights[0].tolist()[:5]), fmpq_mat([network.weights[1].tolist()[0][:5]])),
+        (fmpq_mat(network.biases[0].tolist()[:5]), network.biases[1]),
+    )
+    oracle = CountingOracle(ExactNetworkOracle(network), mp(64))
+    polished = polish(oracle, smaller, np.random.default_rng(0))
+    assert polished is None or polished.accuracy_bits < 16
+
+
+def test_a_budget_that_does_not_reach_is_not_touched():
+    network = exact_network(he((5, 6, 1), 0))
+    oracle = CountingOracle(ExactNetworkOracle(network), mp(64), max_queries=10)
+    with pytest.raises(BudgetSpent):
+        polish(oracle, network, np.random.default_rng(0))
+    assert oracle.count.total == 0
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_doubles_give_weights_to_the_rounding_of_the_network(seed):
+    drawn = he((20, 10, 1), seed)
+    options = DepthTwoOptions(seed=seed, verify_inputs=100, verify_lines=4)
+    found = extract_depth_two(Float64NetworkOracle(drawn), float64(), options=options)
+    assert found.outcome is Outcome.COMPLETE and found.network is not None and found.claim == "approximate"
+    # Without polishing 27 to 30 bits come out.
+    assert bits_between(found.network, drawn.exact()) > 40
+    assert found.accuracy_bits is not None and found.accuracy_bits > 38
