@@ -657,8 +657,27 @@ class AnyDepth:
         free = [[side[kept] for side in met[k]] for k in chosen] + [[]] * len(settled)
         every = forms + [RationalForm([w or fmpq(0) for w in row.weights], row.bias) for row in settled]
         places = 1 if not self.layers else 4
-        known = straight(self.pool.asker, every, free, self.rng, most_places=places, settled=len(settled))
+        missed = self._lines_missed([seen[k] for k in chosen])
+        known = straight(
+            self.pool.asker, every, free, self.rng, most_places=places, settled=len(settled), missed=missed
+        )
         return merge_rows([Row(list(f.normal), f.offset) for f, flat in zip(forms, known, strict=True) if flat])
+
+    def _lines_missed(self, sightings: Sequence[Sighting]) -> list[int]:
+        """For every sighting's hyperplane the searched lines that have no kink on it."""
+        rows = [Row(list(s.form.normal), s.form.offset) for s in sightings if s.form is not None]
+        if not rows:
+            return []
+        hyperplanes = stacked(self.slice.rank, [FoundLayer(rows, [0] * len(rows))])
+        kinks = [kink for kink in self.pool.all_kinks() if not self.pool.lines[kink[0]].border]
+        (heights,), _ = self.pool.heights(hyperplanes, self.pool.places(kinks))
+        met: list[set[int]] = [set() for _ in rows]
+        for (line, _), z in zip(kinks, heights.tolist(), strict=True):
+            for i, x in enumerate(z):
+                if vanishes(x):
+                    met[i].add(line)
+        full = sum(not line.border and bool(line.kinks) for line in self.pool.lines)
+        return [full - len(found) for found in met]
 
     def _met_again(self, sightings: Sequence[Sighting], settled: Sequence[Row]) -> list[list[np.ndarray]]:
         """For every sighting's hyperplane the kinks of the pool that lie on it exactly: sides of all hyperplanes there.

@@ -25,6 +25,12 @@ SPARE_COLUMNS = 4
 """Measured columns beyond the rank, as the sign that the rank is all there is."""
 
 _STEPS = (fmpz(-1), fmpz(0), fmpz(1))
+MOSTLY_SEEN = 0.7
+"""Share of the places on a hyperplane of the first layer, on lines and asked for, at which f bends."""
+
+DOUBTFUL_PLACES = 4
+"""Places that are asked for a hyperplane that some line crosses without a bend."""
+
 PLACE_SCALES = (1.0, 3.0, 0.3, 10.0, 1.0, 3.0)
 
 
@@ -136,6 +142,7 @@ def straight(
     *,
     most_places: int = 2,
     settled: int = 0,
+    missed: Sequence[int] = (),
 ) -> list[bool]:
     """Which hyperplanes are boundaries everywhere: those of the first layer.
 
@@ -152,6 +159,8 @@ def straight(
         rng: chooses places.
         most_places: misses after which a candidate is left.
         settled: how many forms, the last ones, are of the first layer for certain; they only tell regions apart.
+        missed: per candidate, how many lines cross its hyperplane where f does not bend. Where there are any, places
+            are asked, and most of all must bend: in a narrow network a deeper boundary is flat over wide regions.
 
     Returns:
         One answer per candidate, those that are settled left out.
@@ -162,17 +171,27 @@ def straight(
     normals = np.stack([form.normal64() for form in forms])
     hits = [list(places) for places in free]
     misses = [0.0] * len(forms)
+    unseen, asked = [*missed] if missed else [0] * candidates, [0] * candidates
     while True:
         # A deeper boundary may be met three times where it is flat; it tells no regions apart where others can.
         sure = np.array([i >= candidates or (not settled and len(found) >= 3) for i, found in enumerate(hits)])
-        accepted = [_in_two_regions(i, found, sure) for i, found in enumerate(hits[:candidates])]
-        again = [i for i, known in enumerate(accepted) if not known and misses[i] < most_places]
+        bent_twice = [_in_two_regions(i, found, sure) for i, found in enumerate(hits[:candidates])]
+        mostly = [len(hits[i]) >= MOSTLY_SEEN * (len(hits[i]) + unseen[i]) for i in range(candidates)]
+        again = [
+            i
+            for i in range(candidates)
+            if (not bent_twice[i] and misses[i] < most_places)
+            or (bent_twice[i] and unseen[i] and asked[i] < DOUBTFUL_PLACES)
+        ]
         if not again:
-            return accepted
+            return [twice and often for twice, often in zip(bent_twice, mostly, strict=True)]
         bends, sides = _seen(asker, forms, normals, again, sum(misses), rng)
         for i, bent, side in zip(again, bends, sides, strict=True):
+            asked[i] += 1
             if bent:
                 hits[i].append(side)
+            else:
+                unseen[i] += 1
             # A place in the very region where it was seen says nothing; it must not be asked for ever.
             misses[i] += 0.25 if bent else 1.0
 
