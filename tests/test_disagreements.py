@@ -1,5 +1,7 @@
 """What is missing in a recovered network: borders of disagreement, and weights from what they do to f."""
 
+import math
+
 import numpy as np
 import pytest
 from flint import fmpq, fmpz_mat
@@ -93,6 +95,11 @@ def found_layers(network):
     ]
 
 
+def output_layer(network):
+    read = np.ones(network.widths[-2], dtype=bool)
+    return Tail(ExactNetwork(network.weights[-2:], network.biases[-2:]), "test", math.inf, read)
+
+
 def in_integers(network):
     """The same function with primitive integer rows in every hidden layer."""
     layers = found_layers(network)
@@ -124,7 +131,7 @@ def test_open_weights_come_back_exactly(seed):
     for level, q, i in truth:
         weights[level][q, i] = fmpq(0)
     partial = ExactNetwork(tuple(rational_matrix(w) for w in weights), network.biases)
-    tail = Tail(ExactNetwork(partial.weights[-2:], partial.biases[-2:]), "test")
+    tail = output_layer(partial)
     oracle = CountingOracle(ExactNetworkOracle(network), EXACT)
     open_weights = OpenWeights(layers, known, tail)
     assert open_weights.complete
@@ -175,7 +182,7 @@ def network_free(forms):
 def test_the_output_layer_is_kept_with_the_rows():
     network, layers = in_integers(exact_network(he((6, 7, 5, 2), 0)))
     known, rows = stacked(6, layers), layers[-1].rows
-    tail = Tail(ExactNetwork(network.weights[-2:], network.biases[-2:]), "test")
+    tail = output_layer(network)
     remember_output(tail, known, rows)
     constant = np.array(network.biases[-1].entries(), dtype=object)
     again = remembered_output(known, rows, constant)
