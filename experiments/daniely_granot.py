@@ -8,7 +8,8 @@ polynomially many queries; the paper counts no constants.
 Set-up: He Gaussian networks (biases N(0, 0.1^2)), served without rounding. Depth three: 2n-n-2n-1, first width below
 the input and the second width, n = 3 .. 12, five seeds each. Depth two: d-k-1 with k from d / 2 to 100 d. A network
 counts if ``certify`` proves the recovered one identical; ``covered`` are those that meet the assumptions of the
-theorem, measured on what was recovered. Queries are those of search and measurement; the fit is a least-squares line through log queries over log parameters.
+theorem, measured on what was recovered. Queries are those of search and measurement; the fit is a least-squares line
+through log queries over log parameters.
 
 Run: python -m experiments.daniely_granot [--small] [--plot FILE]    (seeds 0, 1, 2, ... for network and queries)
 
@@ -37,8 +38,8 @@ Result (python 3.11.7, jax 0.10.2, python-flint 0.9.0, 2 cores, other work runni
 Conclusion: the growth is linear in the number of parameters, with 1.1 to 1.4 queries a parameter at depth two and 4 to
 6 at depth three. The two misses, 6-3-6-1 seed 3 and 8-4-8-1 seed 2, took a boundary of the second layer for one of
 the first, because with three or four neurons before it a boundary is flat over most of what lines meet; 8-4-8-1 seed 2
-is identical since such boundaries are asked for at more places. Networks of 200 and 400 neurons are not ``covered``: where
-the signs of that many neurons are not determined, an affine rest goes on two extra neurons, which are parallel.
+is identical since such boundaries are asked for at more places. Networks of 200 and 400 neurons are not ``covered``:
+where the signs of that many neurons are not determined, an affine rest goes on two extra neurons, which are parallel.
 """
 
 from __future__ import annotations
