@@ -104,6 +104,24 @@ def test_a_spent_budget_keeps_to_it_and_says_so(budget):
     assert found.not_resolved
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_hint_of_widths_saves_queries_and_a_wrong_one_does_no_harm(seed):
+    network = exact_network(he((12, 9, 7, 1), seed))
+    plain = extract(network, seed)
+    told = extract(network, seed, widths=(12, 9, 7, 1))
+    lied = extract(network, seed, widths=(12, 5, 20, 4, 1))
+    assert all(verdict(found, network) == "identical" for found in (plain, told, lied))
+    assert told.queries.total - told.queries.verify <= plain.queries.total - plain.queries.verify
+
+
+def test_a_hint_that_does_not_fit_is_refused():
+    network = exact_network(he((12, 9, 7, 1), 0))
+    with pytest.raises(ValueError, match="12-9-7-2 do not fit the black box: it has 12 inputs and 1 outputs"):
+        extract(network, widths=(12, 9, 7, 2))
+    with pytest.raises(ValueError, match="widths are positive"):
+        extract(network, widths=(12,))
+
+
 def test_the_fresh_inputs_are_asked_that_were_wished_for():
     network = exact_network(he((10, 10, 10, 1), 2))
     found = extract(network, 2, verify_inputs=33, verify_lines=2)

@@ -100,6 +100,10 @@ def _parser(stored: dict[str, Any] | None = None) -> argparse.ArgumentParser:
         "--evaluator", choices=get_args(EvaluatorName), default="auto",
         help="how a known network is evaluated exactly; all give the same answers (default auto: by batch and device)",
     )  # fmt: skip
+    extract.add_argument(
+        "--widths", type=_widths, metavar="A-B-...-Z",
+        help="hint, inputs and outputs included (784-64-32-10): saves queries; a wrong one is found out",
+    )  # fmt: skip
     extract.add_argument("--verify-inputs", type=_not_negative, default=1000, metavar="N", help="fresh inputs to agree")
     extract.add_argument("--verify-lines", type=_not_negative, default=20, metavar="M", help="fresh lines to agree")
     extract.add_argument("--out", metavar="DIR", help="where network.npz, exact.json and report.json go")
@@ -134,6 +138,7 @@ def _extract(options: argparse.Namespace, command: list[str]) -> int:
         verify_inputs=options.verify_inputs,
         verify_lines=options.verify_lines,
         pack=options.pack,
+        widths=options.widths,
     )
 
     def save(extraction: Extraction) -> dict[str, Any]:
@@ -210,6 +215,16 @@ def _targets(options: argparse.Namespace, command: list[str]) -> int:
 def _run_name(options: argparse.Namespace) -> str:
     stem = re.sub("[:/]+", ".", options.target) if ":" in options.target else Path(options.target).stem
     return f"{stem}-{options.context}-seed{options.seed}"
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        widths = tuple(int(part) for part in text.split("-"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of widths like 10-20-20-1") from None
+    if len(widths) < 2 or min(widths) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of widths like 10-20-20-1")
+    return widths
 
 
 def _positive(text: str) -> int:

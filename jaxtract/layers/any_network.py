@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import TypeVar
 
 from jaxtract.layers.any_depth.extract import DEEP_CONTEXTS, AnyDepth, AnyDepthOptions
 from jaxtract.layers.depth_two import DepthTwo, DepthTwoOptions
@@ -11,6 +12,8 @@ from jaxtract.oracle.oracle import Oracle
 from jaxtract.report.outcome import Extraction, Outcome
 from jaxtract.report.progress import NoProgressMeter, ProgressMeter
 from precision.context import Context
+
+Options = TypeVar("Options", DepthTwoOptions, AnyDepthOptions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +26,7 @@ class ExtractOptions:
     verify_inputs: int = 1000
     verify_lines: int = 20
     pack: int = 1
+    widths: tuple[int, ...] | None = None
 
 
 def extract_network(
@@ -48,15 +52,32 @@ def extract_network(
         The network with its claim. A result that falls short is returned too, with what is missing.
 
     Raises:
-        ValueError: the oracle does not serve the context.
+        ValueError: the oracle does not serve the context, or the hint of widths does not fit its dimensions.
         OracleError: an answer was not what the oracle declares, or differed when asked twice.
     """
     chosen, meter = options or ExtractOptions(), progress or NoProgressMeter()
-    shallow = DepthTwo(oracle, context, DepthTwoOptions(**dataclasses.asdict(chosen)), meter, test_bends=True)
+    if chosen.widths is not None:
+        _check_widths(chosen.widths, oracle)
+    shallow = DepthTwo(oracle, context, _settings(DepthTwoOptions, chosen), meter, test_bends=True)
     found = shallow.run(keep)
     if found.outcome is not Outcome.NOT_ONE_HIDDEN_LAYER or context.name not in DEEP_CONTEXTS:
         return found
-    shared = {field.name for field in dataclasses.fields(AnyDepthOptions)} & dataclasses.asdict(chosen).keys()
-    deep = AnyDepthOptions(**{name: getattr(chosen, name) for name in shared})
+    deep = _settings(AnyDepthOptions, chosen)
     result = AnyDepth(shallow.oracle, context, deep, meter, first_line=shallow.first_line).run(keep)
     return dataclasses.replace(result, seconds=result.seconds + found.seconds)
+
+
+def _settings(kind: type[Options], chosen: ExtractOptions) -> Options:
+    """The settings that a method knows."""
+    shared = {field.name for field in dataclasses.fields(kind)} & {field.name for field in dataclasses.fields(chosen)}
+    return kind(**{name: getattr(chosen, name) for name in shared})
+
+
+def _check_widths(widths: tuple[int, ...], oracle: Oracle) -> None:
+    if len(widths) < 2 or min(widths) < 1:
+        raise ValueError(f"widths are positive and name inputs and outputs, too, as in 10-20-20-1; got {widths}")
+    if (widths[0], widths[-1]) != (oracle.inputs, oracle.outputs):
+        raise ValueError(
+            f"widths {'-'.join(map(str, widths))} do not fit the black box: it has {oracle.inputs} inputs and "
+            f"{oracle.outputs} outputs"
+        )

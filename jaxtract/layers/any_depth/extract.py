@@ -146,6 +146,7 @@ class AnyDepthOptions:
         verify_inputs, verify_lines: fresh inputs and lines that must agree at the end.
         rounds: how many times new lines are added before the extraction gives up.
         first_lines: lines searched before the first layer is read.
+        widths: a hint, inputs and outputs included; it saves queries where it is right, and does no harm where not.
     """
 
     seed: int = 0
@@ -155,6 +156,7 @@ class AnyDepthOptions:
     verify_lines: int = 20
     rounds: int = 12
     first_lines: int = 2
+    widths: tuple[int, ...] | None = None
 
 
 def extract_any_depth(
@@ -447,7 +449,9 @@ class AnyDepth:
                 if sides is Sides.SAME or span is Span.OUTSIDE:
                     continue
                 (passing if span is Span.INSIDE or sides is Sides.BORDER else unknown)[i].append(level)
-        new = depth + 1 if depth and self.blocked != depth + 1 and not self._incomplete() else None
+        full = {level for level in range(1, depth + 1) if self._full(level)}
+        ready = depth in full or (depth > 0 and self.blocked != depth + 1 and not self._incomplete())
+        new = depth + 1 if ready else None
         found = []
         for kink, sure, open_ in zip(kinks, passing, unknown, strict=True):
             if self.pool.sighting(*kink).form is None:
@@ -456,9 +460,20 @@ class AnyDepth:
             fruitful = [level for level in sorted(open_) if self.fruitful.get(level, True)]
             barren = [level for level in sorted(open_) if level not in fruitful]
             order = [1, *sure[:1], *fruitful, *([new] if new is not None else []), *barren, *sure[1:]]
-            fresh = [level for level in order if (kink, level, self.versions[level - 1]) not in self.tried]
+            fresh = [
+                level
+                for level in order
+                if level not in full and (kink, level, self.versions[level - 1]) not in self.tried
+            ]
             found.append(fresh[0] if fresh else None)
         return found
+
+    def _full(self, level: int) -> bool:
+        """Whether a layer has all the neurons that the hint gives it; a hint that leads nowhere is not believed."""
+        widths, rows = self.options.widths, self.layers[level - 1].rows
+        if widths is None or level > len(widths) - 2 or self.patience <= 0:
+            return False
+        return len(rows) >= widths[level] and not any(row.missing for row in rows)
 
     def _spans(self, level: int, kinks: Sequence[Kink]) -> list[Span]:
         """Can the neurons of layer level - 1 that are on explain the normals?"""
