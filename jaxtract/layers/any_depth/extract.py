@@ -129,6 +129,9 @@ FEWEST_LINES = 3
 CONFIRMATIONS = 4
 """Times that places are asked for a row that is neither refuted nor believed."""
 
+VALUE_BITS = 16
+"""Bits that a value of the recovered function may be rougher than the roughest of its rows."""
+
 SCALING_BITS = 2
 """Bits that the free scales of neurons cost a statement about single weights."""
 
@@ -950,11 +953,12 @@ class AnyDepth:
         return evaluator, Recovered(lambda points: self._values(evaluator, self.slice.embed(points)), self.numbers)
 
     def _values(self, evaluator: FlintEvaluator, points: PointBatch) -> np.ndarray:
-        """The recovered function; between balls as rough as it may be when it counts as recovered."""
+        """The recovered function; between balls as rough as its rows are known, or may be to count as recovered."""
         values = evaluator(points)
         if self.numbers.exact:
             return values
-        radius = power_of_two(-agree_bits(self.context))
+        known = (self._accuracy() or 0) - VALUE_BITS
+        radius = power_of_two(-max(0, min(known, agree_bits(self.context))))
         size = max((abs(x) for x in values.ravel()), default=fmpq(1))
         values.ravel()[:] = [ball(x, radius * size) for x in values.ravel()]
         return values
