@@ -210,12 +210,15 @@ def check(document, f, g):  # ValueError unless the document holds and proves wh
 
 
 def check_files(certificate, recovered, reference):  # the verdict that is proved; ValueError if none is
+    limit = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
     try:
         document = json.loads(Path(certificate).read_text("utf-8"))
         check(document, read_network(recovered), read_network(reference))
     except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, struct.error) as error:
         raise ValueError(f"malformed: {error!r}") from error
+    finally:
+        sys.set_int_max_str_digits(limit)
     return document["verdict"]
 
 
