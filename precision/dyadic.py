@@ -63,11 +63,16 @@ def dyadic_matrix(rows: Sequence[Sequence[fmpq]], columns: int) -> DyadicMatrix:
     return DyadicMatrix(fmpz_mat(len(rows), columns, [x.p * (scale // x.q) for x in flat]), exponent)
 
 
+def from_float(value: float) -> fmpq:
+    """A finite double as the rational that it is."""
+    return fmpq(*float(value).as_integer_ratio())
+
+
 def from_float64(values: np.ndarray) -> DyadicMatrix:
     """A (rows, columns) float64 array, exactly. Raises ValueError on NaN or infinity."""
     if not np.all(np.isfinite(values)):
         raise ValueError("query points must be finite; found NaN or infinity")
-    return dyadic_matrix([[fmpq(*float(x).as_integer_ratio()) for x in row] for row in values], values.shape[1])
+    return dyadic_matrix([[from_float(x) for x in row] for row in values], values.shape[1])
 
 
 def round_to_grid(value: fmpq, bits: int) -> fmpq:

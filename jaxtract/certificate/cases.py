@@ -17,7 +17,7 @@ from flint import fmpq
 
 from jaxtract.certificate.expressions import Expression, combine, direction, fixed_sign, value
 from jaxtract.certificate.farkas import Answer, Constraint, exact_answer, search_point
-from precision.dyadic import floor_log2, power_of_two, round_to_grid
+from precision.dyadic import floor_log2, from_float, power_of_two, round_to_grid
 
 Point = list[fmpq]
 Node = dict[str, Any]
@@ -319,5 +319,5 @@ def _rational(x: fmpq | float) -> fmpq:
         return x
     if x == 0.0:
         return fmpq(0)
-    exact = fmpq(*float(x).as_integer_ratio())
+    exact = from_float(x)
     return round_to_grid(exact, POINT_BITS - max(0, floor_log2(exact)))

@@ -23,6 +23,7 @@ from jaxtract.certificate.expressions import CONSTANT, Expression, combine
 from jaxtract.certificate.pairing import Paired
 from jaxtract.certificate.witness import values
 from jaxtract.network.exact_network import ExactNetwork
+from precision.dyadic import from_float
 
 enable_x64()
 
@@ -71,7 +72,7 @@ def lower_bound(
     chosen = rng.integers(reference.outputs, size=starts)
     found, sizes = _climb(levels, jnp.asarray(begin), jnp.asarray(chosen), scale, _as_floats(domain), steps)
     order = np.argsort(-np.asarray(sizes), kind="stable")[:CONFIRMED]
-    points = [_inside(domain, [fmpq(*float(x).as_integer_ratio()) for x in np.asarray(found)[i]]) for i in order]
+    points = [_inside(domain, [from_float(x) for x in np.asarray(found)[i]]) for i in order]
     differences = largest_differences(recovered, reference, points)
     best = max(range(len(points)), key=lambda i: differences[i])
     return Lower(differences[best], points[best])

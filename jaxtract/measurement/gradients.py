@@ -36,7 +36,13 @@ def gradient_columns(
     return columns
 
 
-def pivot_column(line: Line, slope: np.ndarray, gradient: np.ndarray, axes: Sequence[int]) -> np.ndarray:
-    """The one missing column, from the slope along the line; gradient (outputs, axes) holds all others."""
+def whole_gradient(line: Line, slope: np.ndarray, columns: np.ndarray, axes: Sequence[int]) -> np.ndarray:
+    """The gradient (outputs, inputs) from its columns (outputs, axes), all but the line's pivot.
+
+    The one missing column follows from the slope along the line.
+    """
     along = np.array([line.direction[k] for k in axes], dtype=object)
-    return (slope - gradient @ along) / line.direction[line.pivot]
+    whole = np.empty((len(slope), len(line.base)), dtype=object)
+    whole[:, axes] = columns
+    whole[:, line.pivot] = (slope - columns @ along) / line.direction[line.pivot]
+    return whole

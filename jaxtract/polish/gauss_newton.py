@@ -24,7 +24,7 @@ from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import PointBatch, scattered
 from jaxtract.search.random_lines import gaussian_points
 from precision.balls import to_float
-from precision.dyadic import DyadicMatrix, floor_log2, power_of_two, round_to_grid
+from precision.dyadic import DyadicMatrix, floor_log2, from_float, power_of_two, round_to_grid
 
 CANDIDATES = 4
 """Inputs that are looked at in the known network for every one that is asked."""
@@ -94,7 +94,7 @@ def _descend(
     for _ in range(MOST_STEPS):
         residuals = (target - FlintEvaluator(parameters.network)(batch)).ravel()
         scale, shares = _in_units(residuals, weights)
-        size = scale * fmpq(*float(np.sqrt(np.mean(shares**2))).as_integer_ratio())
+        size = scale * from_float(np.sqrt(np.mean(shares**2)))
         if best_size is not None and 2 * size >= best_size:
             best, best_size = (parameters, size) if size < best_size else (best, best_size)
             break
@@ -243,7 +243,7 @@ def _floats(values: np.ndarray) -> np.ndarray:
 
 def _plus(values: np.ndarray, step: np.ndarray, unit: fmpq, grid_bits: int) -> fmpq_mat:
     entries = [
-        round_to_grid(x + unit * fmpq(*float(s).as_integer_ratio()), grid_bits) if s else x
+        round_to_grid(x + unit * from_float(s), grid_bits) if s else x
         for x, s in zip(values.ravel(), step.ravel(), strict=True)
     ]
     rows, columns = values.shape

@@ -10,7 +10,7 @@ from flint import fmpq
 
 from jaxtract.search.context_lines import Asker, LineSettings, search_lines
 from jaxtract.search.lines import LineProfile
-from precision.dyadic import DyadicMatrix, simple_between
+from precision.dyadic import DyadicMatrix, from_float, simple_between
 
 
 def refine_lines(
@@ -35,5 +35,5 @@ def refine_lines(
 
 def cuts_between(kinks: np.ndarray) -> list[fmpq]:
     """A short dyadic in every gap between two different rough kinks."""
-    places = [fmpq(*float(t).as_integer_ratio()) for t in kinks]
+    places = [from_float(t) for t in kinks]
     return [simple_between(a, b) for a, b in itertools.pairwise(places) if a < b]

@@ -300,7 +300,7 @@ class BoundaryWalk:
                 beta = yield from self._measure_again(place, layer, neuron, wall, beta, crossing, direction)
             self.crossings += 1
             self._learn(layer, neuron, upwards, side, effect, beta)
-        self._enter(place, layer, neuron, wall, beta, crossing, direction)
+        self._enter(self._behind(place, layer, neuron, wall, beta, crossing, direction))
 
     def _effect(self, layer: int, neuron: int, pattern: Pattern, upwards: bool) -> list[Number]:
         """Change of every z_i of the last known layer, in units of the crossed form."""
@@ -368,18 +368,8 @@ class BoundaryWalk:
         except InconsistentRow:
             self.inconsistent = True
 
-    def _enter(
-        self,
-        place: Place,
-        layer: int,
-        neuron: int,
-        wall: AffineForm,
-        beta: Number,
-        crossing: GridVector,
-        direction: np.ndarray,
-    ) -> None:
+    def _enter(self, behind: tuple[Place, float] | None) -> None:
         """Stand inside the region behind the wall, on the bent boundary."""
-        behind = self._behind(place, layer, neuron, wall, beta, crossing, direction)
         if behind is None:
             self._go_back()
             return

@@ -3,8 +3,8 @@
 Between an input where it agrees with the black box and one where it does not there is a first kink of the
 difference. Halving the segment and intersecting the difference with zero finds it from some twenty queries, whatever
 the number of kinks in between, and on the near side of it everything is known: a neuron that is on for one input in a
-thousand costs no search of whole lines. (The
-intersection is that of the line search of Carlini, Jagielski, Mironov 2020, section 4.1, on a difference.)
+thousand costs no search of whole lines. (The intersection is that of the line search of Carlini, Jagielski, Mironov
+2020, section 4.1, on a difference.)
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from flint import fmpq
 
 from jaxtract.layers.any_depth.extreme_lines import line_through
 from jaxtract.layers.any_depth.pool import SearchedLine
-from jaxtract.measurement.gradients import gradient_columns, pivot_column
+from jaxtract.measurement.gradients import gradient_columns, whole_gradient
 from jaxtract.oracle.counting import Purpose
 from jaxtract.oracle.points import PointBatch, on_lines
 from jaxtract.search.context_lines import Asker
 from jaxtract.search.lines import Line, LineProfile
 from precision.balls import middle, steepest, vanishes
 from precision.context import Context, Number
-from precision.dyadic import dyadic_matrix, floor_to_grid, power_of_two
+from precision.dyadic import dyadic_matrix, floor_to_grid, from_float, power_of_two
 from precision.kink import Piece
 
 HALVINGS = 6
@@ -96,7 +96,7 @@ def first_borders(
     directions = dyadic_matrix([line.direction for line in lines], good.shape[1])
     beside_bits = BESIDE_BITS if asker.context.exact else ROUNDED_BESIDE_BITS
     searches = [
-        _first_kink(abs(floor_to_grid(_rational(high[line.pivot]) - line.base[line.pivot], 40)), beside_bits)
+        _first_kink(abs(floor_to_grid(from_float(high[line.pivot]) - line.base[line.pivot], 40)), beside_bits)
         for high, line in zip(bad, lines, strict=True)
     ]
     found: list[tuple[int, Number, np.ndarray]] = []
@@ -126,10 +126,6 @@ def _towards(low: np.ndarray, high: np.ndarray, rng: np.random.Generator) -> Lin
     if high[line.pivot] < low[line.pivot]:
         return Line(line.base, tuple(-v for v in line.direction), line.pivot)
     return line
-
-
-def _rational(value: float) -> fmpq:
-    return fmpq(*float(value).as_integer_ratio())
 
 
 def _first_kink(end: fmpq, beside_bits: int) -> _Wishes:
@@ -179,12 +175,9 @@ def _zero_of(value: np.ndarray, slope: np.ndarray, position: fmpq) -> Number | N
 
 def _seen_from_near(recovered: Recovered, line: Line, kink: fmpq, slope: np.ndarray) -> Border:
     """The line moved to the kink and stretched, with what is known of the pieces on both sides."""
-    anchor, unit = floor_to_grid(kink, CLOSE_BITS + 40), power_of_two(-CLOSE_BITS)
-    base = tuple(p + anchor * v for p, v in zip(line.base, line.direction, strict=True))
-    near = Line(base, tuple(v * unit for v in line.direction), line.pivot)
-    at, extra = (kink - anchor) / unit, slope * unit
-    bases, directions = (dyadic_matrix([ends], len(base)) for ends in (near.base, near.direction))
-    values = recovered.ask(on_lines(bases, directions, [0] * 4, [fmpq(t) for t in (-2, -1, 1, 2)]), "search")
+    near, at, unit = _stretched(line, kink, CLOSE_BITS)
+    extra = slope * unit
+    values = _values_near(recovered, near)
     left = Piece(fmpq(-1), values[1], values[1] - values[0], fmpq(1), 0)
     right = Piece(fmpq(1), values[2] + extra * (1 - at), values[3] - values[2] + extra, fmpq(1), 0)
     profile = LineProfile((left, right), (at,), (), 0)
@@ -194,20 +187,28 @@ def _seen_from_near(recovered: Recovered, line: Line, kink: fmpq, slope: np.ndar
 
 def _measured_from_near(asker: Asker, line: Line, kink: Number, slope: np.ndarray) -> Border:
     """The same from the black box itself: the recovered function is too rough to be differenced that near."""
-    unit = power_of_two(-ROUNDED_CLOSE_BITS)
-    anchor = floor_to_grid(middle(kink), ROUNDED_CLOSE_BITS + 40)
-    base = tuple(p + anchor * v for p, v in zip(line.base, line.direction, strict=True))
-    near = Line(base, tuple(v * unit for v in line.direction), line.pivot)
-    bases, directions = (dyadic_matrix([ends], len(base)) for ends in (near.base, near.direction))
-    values = asker.ask(on_lines(bases, directions, [0] * 4, [fmpq(t) for t in (-2, -1, 1, 2)]), "search")
+    near, rough, unit = _stretched(line, kink, ROUNDED_CLOSE_BITS)
+    values = _values_near(asker, near)
     left = Piece(fmpq(-1), values[1], values[1] - values[0], fmpq(1), 0)
     right = Piece(fmpq(1), values[2], values[3] - values[2], fmpq(1), 0)
     bend = right.slope - left.slope
-    rough = (kink - anchor) / unit
     at = 1 - _zero_back(values[2] - values[1] - 2 * left.slope, bend) if _differs(bend) else rough
     profile = LineProfile((left, right), (at,), (), 0)
     searched = SearchedLine(near, profile, {0: _gradient(asker, near, profile)}, border=True)
     return Border(searched, slope * unit * (1 - rough))
+
+
+def _stretched(line: Line, kink: Number, bits: int) -> tuple[Line, Number, fmpq]:
+    """The line from near a kink in units of 2^-bits: (line, where the kink is on it, the unit)."""
+    anchor, unit = floor_to_grid(middle(kink), bits + 40), power_of_two(-bits)
+    base = tuple(p + anchor * v for p, v in zip(line.base, line.direction, strict=True))
+    return Line(base, tuple(v * unit for v in line.direction), line.pivot), (kink - anchor) / unit, unit
+
+
+def _values_near(asker: Asker, near: Line) -> np.ndarray:
+    """Answers at -2, -1, 1 and 2 on a stretched line, (4, outputs)."""
+    bases, directions = (dyadic_matrix([ends], len(near.base)) for ends in (near.base, near.direction))
+    return asker.ask(on_lines(bases, directions, [0] * 4, [fmpq(t) for t in (-2, -1, 1, 2)]), "search")
 
 
 def _zero_back(gap: np.ndarray, bend: np.ndarray) -> Number:
@@ -220,8 +221,4 @@ def _gradient(asker: Asker, line: Line, profile: LineProfile) -> np.ndarray:
     """The gradient (outputs, inputs) of the left piece, where the recovered function is right."""
     axes = [k for k in range(len(line.base)) if k != line.pivot]
     (columns,) = gradient_columns(asker, line, profile, [0], axes)
-    slope = profile.pieces[0].slope
-    whole = np.empty((len(slope), len(line.base)), dtype=object)
-    whole[:, axes] = columns
-    whole[:, line.pivot] = pivot_column(line, slope, columns, axes)
-    return whole
+    return whole_gradient(line, profile.pieces[0].slope, columns, axes)

@@ -79,7 +79,7 @@ from jaxtract.verification.agreement import Verified, agree_bits, verify
 from jaxtract.verification.own_kinks import kinks_of_network
 from precision.balls import ball, middle, middles, quotient, to_float, vanishes
 from precision.context import Context, Number, object_matrix
-from precision.dyadic import dyadic_matrix, from_float64, power_of_two, round_to_grid
+from precision.dyadic import dyadic_matrix, from_float, from_float64, power_of_two, round_to_grid
 
 Kink = tuple[int, int]
 """(line, kink on it)"""
@@ -221,7 +221,6 @@ class AnyDepth:
         self.polished: Polished | None = None
         self.tried: set[tuple[Kink, int, int]] = set()
         self.versions = [0] * (MOST_DEPTH + 2)
-        self.missing: list[str] = []
         self.done: set[Kink] = set()
         self.patience = PATIENCE
         self.bordered: set[tuple[int, int, int]] = set()
@@ -356,11 +355,9 @@ class AnyDepth:
 
     def _output_at_borders(self, known: KnownLayers, recovered: Recovered, neuron: int, row: Row) -> Output | None:
         """What a neuron of the last layer adds to f, from a border on its boundary; the sides decide its sign."""
-        for index, line in enumerate(self.pool.lines):
-            if not line.border:
-                continue
-            places = [(index, line.kinks[0]), (index, fmpq(1))]
-            heights, scales = self.pool.heights(known, places)
+        for index in self.pool.borders():
+            line = self.pool.lines[index]
+            heights, scales = self.pool.border_heights(known, index)
             at_kink, behind = heights[-1][0, neuron], heights[-1][1, neuron]
             if at_kink != 0 or vanishes(behind):
                 continue
@@ -378,7 +375,7 @@ class AnyDepth:
     def _next_lines(self, counterexamples: np.ndarray) -> list[Line]:
         rank = self.slice.rank
         lines = [
-            random_line(rank, self.rng, [round_to_grid(to_rational(x), COUNTEREXAMPLE_BITS) for x in base])
+            random_line(rank, self.rng, [round_to_grid(from_float(x), COUNTEREXAMPLE_BITS) for x in base])
             for base in counterexamples[:2]
         ]
         oriented = [layer for layer in self.layers if all(layer.signs)]
@@ -650,10 +647,8 @@ class AnyDepth:
         """A neuron that was found where f began to differ is on where it differs."""
         layer = self.layers[level - 1]
         known = self._known(level)
-        for index, line in enumerate(self.pool.lines):
-            if not line.border:
-                continue
-            heights, _ = self.pool.heights(known, [(index, line.kinks[0]), (index, fmpq(1))])
+        for index in self.pool.borders():
+            heights, _ = self.pool.border_heights(known, index)
             at_kink, behind = heights[-1].tolist()
             for i, sign in enumerate(layer.signs):
                 if not sign and vanishes(at_kink[i]) and behind[i] != 0:
@@ -666,7 +661,8 @@ class AnyDepth:
         """Rows of the first layer. A hyperplane meets every line: one that meets no kink elsewhere is not asked for."""
         seen = [s for s in sightings if s.form is not None]
         settled = self.layers[0].rows if self.layers else []
-        lines, met = sum(not line.border for line in self.pool.lines), self._met_again(seen, settled)
+        met, missed = self._met_again(seen, settled)
+        lines = sum(not line.border for line in self.pool.lines)
         chosen = [
             k for k, s in enumerate(seen) if len(met[k]) > 1 or lines < FEWEST_LINES or self.pool.lines[s.line].border
         ]
@@ -675,46 +671,42 @@ class AnyDepth:
         free = [[side[kept] for side in met[k]] for k in chosen] + [[]] * len(settled)
         every = forms + [RationalForm([w or fmpq(0) for w in row.weights], row.bias) for row in settled]
         places = 1 if not self.layers else 4
-        missed = self._lines_missed([seen[k] for k in chosen])
         known = straight(
-            self.pool.asker, every, free, self.rng, most_places=places, settled=len(settled), missed=missed
+            self.pool.asker,
+            every,
+            free,
+            self.rng,
+            most_places=places,
+            settled=len(settled),
+            missed=[missed[k] for k in chosen],
         )
         return merge_rows([Row(list(f.normal), f.offset) for f, flat in zip(forms, known, strict=True) if flat])
 
-    def _lines_missed(self, sightings: Sequence[Sighting]) -> list[int]:
-        """For every sighting's hyperplane the searched lines that have no kink on it."""
-        rows = [Row(list(s.form.normal), s.form.offset) for s in sightings if s.form is not None]
-        if not rows:
-            return []
-        hyperplanes = stacked(self.slice.rank, [FoundLayer(rows, [0] * len(rows))])
-        kinks = [kink for kink in self.pool.all_kinks() if not self.pool.lines[kink[0]].border]
-        (heights,), _ = self.pool.heights(hyperplanes, self.pool.places(kinks))
-        met: list[set[int]] = [set() for _ in rows]
-        for (line, _), z in zip(kinks, heights.tolist(), strict=True):
-            for i, x in enumerate(z):
-                if vanishes(x):
-                    met[i].add(line)
-        full = sum(not line.border and bool(line.kinks) for line in self.pool.lines)
-        return [full - len(found) for found in met]
+    def _met_again(
+        self, sightings: Sequence[Sighting], settled: Sequence[Row]
+    ) -> tuple[list[list[np.ndarray]], list[int]]:
+        """For every sighting's hyperplane where the pool has kinks on it, and how many searched lines have none.
 
-    def _met_again(self, sightings: Sequence[Sighting], settled: Sequence[Row]) -> list[list[np.ndarray]]:
-        """For every sighting's hyperplane the kinks of the pool that lie on it exactly: sides of all hyperplanes there.
-
-        The last sides are those of the first layer's rows that are settled.
+        A place is told by the sides of all hyperplanes there; the last sides are those of the first layer's rows that
+        are settled.
         """
         rows = [Row(list(s.form.normal), s.form.offset) for s in sightings if s.form is not None]
         if not rows:
-            return []
+            return [], []
         hyperplanes = stacked(self.slice.rank, [FoundLayer([*rows, *settled], [0] * (len(rows) + len(settled)))])
-        (heights,), _ = self.pool.heights(hyperplanes, self.pool.places(self.pool.all_kinks()))
+        kinks = self.pool.all_kinks()
+        (heights,), _ = self.pool.heights(hyperplanes, self.pool.places(kinks))
         found: list[list[np.ndarray]] = [[] for _ in rows]
-        for z in heights.tolist():
+        met: list[set[int]] = [set() for _ in rows]
+        for (line, _), z in zip(kinks, heights.tolist(), strict=True):
             zero = [i for i in range(len(rows)) if vanishes(z[i])]
             if zero:
                 side = np.array([x > 0 for x in z])
                 for i in zero:
                     found[i].append(side)
-        return found
+                    met[i].add(line)
+        searched = {line for line, _ in kinks} - set(self.pool.borders())
+        return found, [len(searched - lines) for lines in met]
 
     def _walked_rows(self, level: int, sightings: Sequence[Sighting]) -> list[Row]:
         """Rows of layer ``level`` from walks over the layers before it; fixes the signs of the last of these."""
@@ -971,7 +963,7 @@ class AnyDepth:
         """
         self.progress.phase("verify")
         self.polished = None
-        _, recovered = self._recovered()
+        evaluator, recovered = self._recovered()
         self.verified = Verified()
         if self.options.verify_inputs:
             points = self._extremes()
@@ -980,8 +972,9 @@ class AnyDepth:
             self.verified.disagreements += int(wrong.sum())
             if wrong.any():
                 return points[wrong]
-        self.polished = None if self.numbers.exact else self._polish()
-        evaluator, _ = self._recovered()
+        if not self.numbers.exact:
+            self.polished = self._polish()
+            evaluator, _ = self._recovered()
         self.verified = verify(
             self.oracle,
             evaluator,
@@ -1129,7 +1122,7 @@ class AnyDepth:
 
     def _result(self, outcome: Outcome, begun: float) -> Extraction:
         complete = outcome is Outcome.COMPLETE
-        sentences = [*self.missing] if complete else [*self.missing, outcome.value]
+        sentences = [] if complete else [outcome.value]
         network = self._network()
         for level, layer in enumerate([] if self.with_skips else self.layers, start=1):
             open_weights = sum(len(row.missing) for row in layer.rows)
@@ -1173,10 +1166,6 @@ def _deep_settings(context: Context, resolution_bits: int) -> LineSettings:
     """Where answers are rounded, a line whose ends are far out is known less well near the origin."""
     settings = settings_for(context, resolution_bits=resolution_bits)
     return settings if context.exact else dataclasses.replace(settings, reach_bits=ROUNDED_REACH_BITS)
-
-
-def to_rational(value: float) -> fmpq:
-    return fmpq(*float(value).as_integer_ratio())
 
 
 def _identical(one: np.ndarray, other: np.ndarray) -> bool:

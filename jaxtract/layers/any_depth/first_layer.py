@@ -11,7 +11,7 @@ from jaxtract.geometry.grid import GridVector, floats_to_grid, grid_matrix
 from jaxtract.layers.any_depth.boundary_walk import RationalForm
 from jaxtract.layers.any_depth.input_slice import InputSlice, whole_space
 from jaxtract.layers.any_depth.pool import SearchedLine
-from jaxtract.measurement.gradients import gradient_columns, pivot_column
+from jaxtract.measurement.gradients import gradient_columns, whole_gradient
 from jaxtract.oracle.points import PointBatch
 from jaxtract.search.context_lines import Asker
 from jaxtract.search.lines import Line, LineProfile
@@ -65,13 +65,7 @@ def measure_line(
 
 
 def _whole(line: Line, profile: LineProfile, columns: np.ndarray, axes: list[int]) -> SearchedLine:
-    gradients = {}
-    for i, gradient in enumerate(columns):
-        slope = profile.pieces[i].slope
-        whole = np.empty((len(slope), len(line.base)), dtype=object)
-        whole[:, axes] = gradient
-        whole[:, line.pivot] = pivot_column(line, slope, gradient, axes)
-        gradients[i] = whole
+    gradients = {i: whole_gradient(line, profile.pieces[i].slope, gradient, axes) for i, gradient in enumerate(columns)}
     return SearchedLine(line, profile, gradients)
 
 
@@ -91,12 +85,8 @@ def _sliced(
     completed = gradient_columns(asker, line, profile, whole, rest)
     rows = {}
     for piece, gradient in zip(whole, completed, strict=True):
-        full = np.empty((columns.shape[1], inputs), dtype=object)
-        full[:, axes] = columns[piece]
-        full[:, rest] = gradient
-        known = axes + rest
-        full[:, line.pivot] = pivot_column(line, profile.pieces[piece].slope, full[:, known], known)
-        rows[piece] = full
+        known = np.concatenate([columns[piece], gradient], axis=1)
+        rows[piece] = whole_gradient(line, profile.pieces[piece].slope, known, axes + rest)
     basis = np.array([rows[piece][output] for piece, output in regions], dtype=object)
     places = sorted(chosen)
     slice_axes = tuple(axes[k] for k in places)

@@ -14,7 +14,7 @@ from flint import fmpq, fmpz_mat
 
 from jaxtract.geometry.boundary_points import boundary_points
 from jaxtract.geometry.grid import ONE, GridVector, grid_matrix
-from jaxtract.geometry.known_layers import KnownLayers, Pattern
+from jaxtract.geometry.known_layers import KnownLayers, Pattern, patterns_of
 from jaxtract.layers.any_depth.disagreements import Border, Recovered
 from jaxtract.layers.any_depth.found_layers import FoundLayer
 from jaxtract.layers.any_depth.on_boundary import put_on_boundary
@@ -94,9 +94,8 @@ def at_borders(open_weights: OpenWeights, pool: Pool, borders: Sequence[Border],
     """Equations from borders of disagreement on boundaries of known neurons; lines ``first``... of the pool."""
     equations: list[Equation] = []
     for index, border in enumerate(borders, start=first):
-        places = [(index, border.searched.kinks[0]), (index, fmpq(1))]
-        heights, scales = pool.heights(open_weights.known, places)
-        pattern = pool.patterns(open_weights.known, places[1:])[0]
+        heights, scales = pool.border_heights(open_weights.known, index)
+        pattern = patterns_of(heights)[1]
         for level, z in enumerate(heights):
             at_kink, behind = z.tolist()
             for i, (x, y) in enumerate(zip(at_kink, behind, strict=True)):

@@ -12,7 +12,7 @@ from flint import arb_mat, fmpq, fmpq_mat, fmpz, fmpz_mat
 from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern, patterns_of
 from jaxtract.layers.any_depth.boundary_walk import RationalForm
 from jaxtract.measurement.balls import measured_profile, measuring, searching
-from jaxtract.measurement.gradients import gradient_columns, pivot_column
+from jaxtract.measurement.gradients import gradient_columns, whole_gradient
 from jaxtract.search.context_lines import Asker, LineSettings, search_lines
 from jaxtract.search.lines import Line, LineProfile
 from precision.balls import middle, steepest, vanishes
@@ -122,10 +122,15 @@ class Pool:
             columns = gradient_columns(self.asker, searched.line, searched.profile, pieces, axes)
             for piece, gradient in zip(pieces, columns, strict=True):
                 slope = searched.profile.pieces[piece].slope
-                whole = np.empty((len(slope), self.inputs), dtype=object)
-                whole[:, axes] = gradient
-                whole[:, searched.line.pivot] = pivot_column(searched.line, slope, gradient, axes)
-                searched.gradients[piece] = whole
+                searched.gradients[piece] = whole_gradient(searched.line, slope, gradient, axes)
+
+    def borders(self) -> list[int]:
+        """The lines that are one kink seen from near."""
+        return [index for index, line in enumerate(self.lines) if line.border]
+
+    def border_heights(self, layers: KnownLayers, border: int) -> tuple[list[Matrix], list[fmpz]]:
+        """As ``heights``, at the kink of a border and then just behind it."""
+        return self.heights(layers, [(border, self.lines[border].kinks[0]), (border, fmpq(1))])
 
     def is_measured(self, kink: tuple[int, int]) -> bool:
         """Whether the gradients on both sides are known."""
