@@ -1,0 +1,133 @@
+"""The recovered network against the black box, and what counterexamples teach."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from jaxtract.layers.any_depth.assemble import Assembly
+from jaxtract.layers.any_depth.disagreements import Recovered, first_borders
+from jaxtract.layers.any_depth.extreme_lines import extreme_points
+from jaxtract.layers.any_depth.open_weights import at_borders, solve_open
+from jaxtract.layers.any_depth.read_output import OutputReader
+from jaxtract.layers.any_depth.recovery import Recovery
+from jaxtract.measurement.affine_pieces import inside_piece
+from jaxtract.oracle.points import on_lines, scattered
+from jaxtract.polish.gauss_newton import Polished, polish
+from jaxtract.verification.agreement import Verified, verify
+from jaxtract.verification.own_kinks import kinks_of_network
+from precision.balls import to_float
+from precision.dyadic import dyadic_matrix, from_float64
+
+BORDERS = 4
+"""Counterexamples that are followed to the border of what is missing, at a time."""
+
+EXTREMES = 256
+"""Extreme points of every layer at which the finished network is asked."""
+
+
+class Examiner:
+    """Compares at extremes of every layer, then at fresh inputs and lines.
+
+    Args:
+        inputs, lines: fresh ones that must agree at the end.
+    """
+
+    def __init__(self, state: Recovery, assembly: Assembly, output_reader: OutputReader, inputs: int, lines: int):
+        self.state = state
+        self.assembly = assembly
+        self.output_reader = output_reader
+        self.inputs = inputs
+        self.lines = lines
+        self.verified = Verified()
+
+    def verify(self) -> np.ndarray:
+        """Compare with the black box; counterexamples come back as points on the slice, (points, rank).
+
+        First at inputs that are extreme for some layer: a neuron that is hardly ever on is on there, if anywhere. They
+        come before the fresh random inputs, and are not counted among these.
+        """
+        self.state.progress.phase("verify")
+        self.state.polished = None
+        evaluator, recovered = self.assembly.recovered()
+        self.verified = Verified()
+        if self.inputs:
+            points = self._extremes()
+            batch = scattered(from_float64(points))
+            wrong = np.any(self.state.pool.asker.ask(batch, "verify") != recovered.ask(batch, "verify"), axis=1)
+            self.verified.disagreements += int(wrong.sum())
+            if wrong.any():
+                return points[wrong]
+        if not self.state.numbers.exact:
+            self.state.polished = self._polish()
+            evaluator, _ = self.assembly.recovered()
+        self.verified = verify(
+            self.state.oracle,
+            evaluator,
+            functools.partial(kinks_of_network, evaluator, self.state.context, self.state.settings),
+            inputs=self.inputs,
+            lines=self.lines,
+            rng=self.state.rng,
+        )
+        if self.verified.agrees:
+            return np.empty((0, self.state.slice.rank))
+        self.state.polished = None
+        moved = self.state.slice.equivalent(np.array(self.verified.counterexamples[:16], dtype=object))
+        return np.array([[to_float(x) for x in point] for point in moved])
+
+    def _polish(self) -> Polished | None:
+        network = self.assembly.network()
+        assert network is not None, "polished only after the output layer was found"
+        return polish(self.state.oracle, network, self.state.rng)
+
+    def _extremes(self) -> np.ndarray:
+        """Inputs on the slice at which random combinations of a layer's activations are extreme, (points, rank)."""
+        found = [
+            extreme_points(self.state.known(depth), EXTREMES, self.state.rng)
+            for depth in range(1, len(self.state.layers) + 1)
+        ]
+        return np.round(np.concatenate(found), 12)
+
+    def learn_from(self, bad: np.ndarray) -> bool:
+        """The borders before a few counterexamples, for the pool or for open weights; False when there are none."""
+        self.state.progress.phase("search")
+        _, recovered = self.assembly.recovered()
+        good = self._agreeing(recovered)
+        if not len(good) or not len(bad):
+            return False
+        chosen = bad[self.state.rng.permutation(len(bad))[:BORDERS]]
+        nearest = [int(np.argmin(np.linalg.norm(good - x, axis=1))) for x in chosen]
+        borders = [
+            border
+            for border in first_borders(self.state.pool.asker, recovered, good[nearest], chosen, self.state.rng)
+            if border.bends
+        ]
+        first = len(self.state.pool.lines)
+        self.state.pool.lines.extend(border.searched for border in borders)
+        if not borders:
+            return False
+        open_weights = self.output_reader.open_weights()
+        if open_weights is not None:
+            self.output_reader.fill(solve_open(at_borders(open_weights, self.state.pool, borders, first)))
+        return True
+
+    def _agreeing(self, recovered: Recovered) -> np.ndarray:
+        """Places on the lines of the pool where f is known and the recovered function right, (places, rank)."""
+        bases, directions, index, positions, values = [], [], [], [], []
+        for line in self.state.pool.lines:
+            if not line.dyadic or line.border:
+                continue
+            for i, piece in enumerate(line.profile.pieces):
+                position, _ = inside_piece(self.state.numbers, line.profile, i)
+                index.append(len(bases))
+                positions.append(position)
+                values.append(piece.on(self.state.numbers, position))
+            bases.append(line.line.base)
+            directions.append(line.line.direction)
+        if not index:
+            return np.empty((0, self.state.slice.rank))
+        rank = self.state.slice.rank
+        batch = on_lines(dyadic_matrix(bases, rank), dyadic_matrix(directions, rank), index, positions)
+        wrong = np.any(recovered.ask(batch, "search") != np.array(values, dtype=object), axis=1)
+        return batch.to_float64()[~wrong]

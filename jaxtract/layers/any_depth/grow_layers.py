@@ -1,0 +1,121 @@
+"""Rows that were found become part of their layer, with all that follows for the layers around it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from flint import arb, arb_mat, fmpq
+
+from jaxtract.geometry.known_layers import KnownLayers
+from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk
+from jaxtract.layers.any_depth.complete_rows import complete_by_kinks, nearest_to_open, places_on_boundary, walks_from
+from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows
+from jaxtract.layers.any_depth.layer_rows import run_walks
+from jaxtract.layers.any_depth.recovery import Recovery
+from jaxtract.layers.any_depth.refined_rows import refined
+from jaxtract.layers.any_depth.sign_sources import SignSources
+from precision.balls import vanishes
+
+PATIENCE = 3
+"""How many times lines are added to find what a layer lacks before the next layer is begun without it."""
+
+
+class Growth:
+    """Adds rows to layers, refines and completes them."""
+
+    def __init__(self, state: Recovery, signs: SignSources):
+        self.state = state
+        self.signs = signs
+
+    def insert(self, level: int, rows: Sequence[Row]) -> bool:
+        """Add rows to a layer, or weights to rows that it has; True when something was new."""
+        if not rows:
+            return False
+        if level > len(self.state.layers):
+            self.state.layers.append(FoundLayer([], []))
+        layer = self.state.layers[level - 1]
+        before, open_before = len(layer.rows), sum(len(row.missing) for row in layer.rows)
+        factors = [row.integer_factor() for row in layer.rows]
+        merged = merge_rows([*layer.rows, *rows])
+        if len(merged) == before and sum(len(row.missing) for row in merged) == open_before:
+            return False
+        self._install(level, merged, factors)
+        self.state.renewed(level)
+        if level > 1:
+            self._complete(level)
+        self._refine(level)
+        return True
+
+    def _install(self, level: int, rows: list[Row], factors: Sequence[fmpq]) -> None:
+        """New rows of a layer, the known ones first.
+
+        Layers behind it were read where the new neurons are off: they stay, and their weights on the new ones are open,
+        if the borders at which these were found tell their signs. Else they are read again.
+        """
+        layer, later = self.state.layers[level - 1], self.state.layers[level:]
+        added = len(rows) - len(layer.rows)
+        self.state.layers = self.state.layers[:level]
+        self.state.layers[-1] = FoundLayer(rows, [*layer.signs, *([0] * added)])
+        if not later:
+            return
+        self.signs.at_borders(level)
+        self.signs.by_readers(level, later[0])
+        if not all(self.state.layers[-1].signs):
+            return
+        readers = [dataclasses.replace(row, weights=[*row.weights, *([None] * added)]) for row in later[0].rows]
+        self.state.layers += [FoundLayer(readers, later[0].signs), *later[1:]]
+        self.state.carry_scales(level, factors)
+
+    def _refine(self, level: int) -> None:
+        """Rows of a layer between smaller balls, from all kinks that lie on their boundaries."""
+        layer = self.state.layers[level - 1]
+        if self.state.numbers.exact or (level > 1 and not all(self.state.layers[level - 2].signs)):
+            return
+        known = self.state.known(level)
+        points = [self.state.pool.lines[i].point(t) for i, t in self.state.pool.places(self.state.pool.all_kinks())]
+        points += [point for row in layer.rows for point in row.sightings]
+        heights = known.preactivations(arb_mat(points), [1] * len(points))
+        before = points if level == 1 else [[x if x > 0 else arb(0) for x in z] for z in heights[-2].tolist()]
+        zeros = [[i for i, x in enumerate(z) if vanishes(x)] for z in heights[-1].tolist()]
+        factors = [row.integer_factor() for row in layer.rows]
+        layer.rows = [
+            refined(row, [a for a, zero in zip(before, zeros, strict=True) if zero == [i]])
+            for i, row in enumerate(layer.rows)
+        ]
+        self.state.carry_scales(level, factors)
+
+    def _complete(self, level: int) -> None:
+        """Open weights of a layer's rows: from the pool, then from new walks all over the boundaries."""
+        layer = self.state.layers[level - 1]
+        layers = self.state.known(level - 1)
+        if not all(self.state.layers[level - 2].signs) or not any(row.missing for row in layer.rows):
+            return
+        factors = [row.integer_factor() for row in layer.rows]
+        self._complete_from_pool(layers, layer)
+        walks: list[tuple[Row, BoundaryWalk]] = []
+        for row in layer.rows:
+            if row.missing:
+                places = places_on_boundary(layers, row, self.state.rng)
+                near = nearest_to_open(layers, row, places, 3)
+                walks.extend((row, walk) for walk in walks_from(layers, row, near, self.state.rng))
+        run_walks(self.state.pool.asker, [walk for _, walk in walks], 40, self.state.slice.rank)
+        for row, walk in walks:
+            if not walk.inconsistent:
+                for i in row.missing:
+                    row.weights[i] = walk.system.weights.get(i)
+        self._complete_from_pool(layers, layer)
+        merged = merge_rows(layer.rows)
+        if len(merged) < len(layer.rows):
+            layer.rows, layer.signs = merged, [0] * len(merged)
+            self.state.layers = self.state.layers[:level]
+        self.state.carry_scales(level, factors)
+
+    def _complete_from_pool(self, layers: KnownLayers, layer: FoundLayer) -> None:
+        kinks = self.state.unexplained()
+        if not kinks or not any(row.missing for row in layer.rows):
+            return
+        heights, scales = self.state.pool.heights(layers, self.state.pool.places(kinks))
+        for row in layer.rows:
+            while complete_by_kinks(row, heights[-1].tolist(), scales):
+                pass

@@ -1,0 +1,112 @@
+"""Which layer a kink may belong to, cheapest tests first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxtract.geometry.known_layers import KnownLayers
+from jaxtract.layers.any_depth.layer_signs import Sides, Span, missing_at, signs_by_gradients, span_of
+from jaxtract.layers.any_depth.recovery import Kink, Recovery
+from jaxtract.layers.any_depth.sign_sources import SignSources
+
+
+class LayerOfKink:
+    """Where to try a kink next, from what was tried and what the gradients beside it say.
+
+    Attributes:
+        tried: (kink, layer, version of the layer before).
+        fruitful: for every layer whether enough of the last walks there gave rows.
+    """
+
+    def __init__(self, state: Recovery, signs: SignSources):
+        self.state = state
+        self.signs = signs
+        self.tried: set[tuple[Kink, int, int]] = set()
+        self.fruitful: dict[int, bool] = {}
+        self._sides_known: dict[int, dict[Kink, Sides]] = {}
+        self._sides_for: dict[int, KnownLayers] = {}
+        self._seen_complete: tuple[KnownLayers, int] | None = None
+
+    def next_levels(self, kinks: Sequence[Kink]) -> list[int | None]:
+        """The layer at which to try every kink next.
+
+        A neuron's normal is a combination of the gradients of the neurons that are on in the layer before. Where that
+        says anything, the last layer that passes is the likely one; then come the layers that could not be
+        told, then a new one.
+        """
+        depth = len(self.state.layers)
+        passing: list[list[int]] = [[] for _ in kinks]
+        unknown: list[list[int]] = [[] for _ in kinks]
+        for level in range(depth, 1, -1):
+            for i, (span, sides) in enumerate(zip(self._spans(level, kinks), self._sides(level, kinks), strict=True)):
+                if sides is Sides.SAME or span is Span.OUTSIDE:
+                    continue
+                (passing if span is Span.INSIDE or sides is Sides.BORDER else unknown)[i].append(level)
+        full = {level for level in range(1, depth + 1) if self._full(level)}
+        ready = depth in full or (depth > 0 and self.state.blocked != depth + 1 and not self._incomplete())
+        new = depth + 1 if ready else None
+        found = []
+        for kink, sure, open_ in zip(kinks, passing, unknown, strict=True):
+            if self.state.pool.sighting(*kink).form is None:
+                found.append(None)
+                continue
+            fruitful = [level for level in sorted(open_) if self.fruitful.get(level, True)]
+            barren = [level for level in sorted(open_) if level not in fruitful]
+            order = [1, *sure[:1], *fruitful, *([new] if new is not None else []), *barren, *sure[1:]]
+            fresh = [
+                level
+                for level in order
+                if level not in full and (kink, level, self.state.versions[level - 1]) not in self.tried
+            ]
+            found.append(fresh[0] if fresh else None)
+        return found
+
+    def _full(self, level: int) -> bool:
+        """Whether a layer has all the neurons that the hint gives it; a hint that leads nowhere is not believed."""
+        widths, rows = self.state.widths, self.state.layers[level - 1].rows
+        if widths is None or level > len(widths) - 2 or self.state.patience <= 0:
+            return False
+        return len(rows) >= widths[level] and not any(row.missing for row in rows)
+
+    def _spans(self, level: int, kinks: Sequence[Kink]) -> list[Span]:
+        """Can the neurons of layer level - 1 that are on explain the normals?"""
+        signs = np.array(self.signs.behind(level))
+        layers = self.state.known(level - 1)
+        missing = np.array([bool(row.missing) for row in self.state.layers[level - 2].rows])
+        found = []
+        for kink, pattern in zip(kinks, self.state.pool.patterns(layers, self.state.pool.places(kinks)), strict=True):
+            form = self.state.pool.sighting(*kink).form
+            on = np.where(signs == 0, True, pattern[-1] == (signs > 0))
+            if form is None:
+                found.append(Span.OUTSIDE)
+            else:
+                found.append(Span.EVERYTHING if (on & missing).any() else span_of(layers, pattern, on, form.normal))
+        return found
+
+    def _sides(self, level: int, kinks: Sequence[Kink]) -> list[Sides]:
+        """Whether the kinks can be those of neurons that layer ``level`` lacks."""
+        layers = self.state.known(level)
+        if self._sides_for.get(level) is not layers:
+            self._sides_for[level], self._sides_known[level] = layers, {}
+        known = self._sides_known[level]
+        fresh = [kink for kink in kinks if kink not in known and self.state.pool.is_measured(kink)]
+        places = [(line, self.state.pool.lines[line].middle(k)) for line, k in fresh]
+        for (line, k), pattern in zip(fresh, self.state.pool.patterns(layers, places), strict=True):
+            gradients = self.state.pool.lines[line].gradients
+            known[line, k] = missing_at(layers, pattern, gradients[k], gradients[k + 1])
+        return [known.get(kink, Sides.OPEN) for kink in kinks]
+
+    def _incomplete(self) -> bool:
+        """Whether some gradient of f shows that the last layer lacks a neuron (or that f reads an earlier one)."""
+        if self.state.patience <= 0:
+            return False
+        layers = self.state.known(len(self.state.layers))
+        measured = sum(len(line.gradients) for line in self.state.pool.lines)
+        if self._seen_complete == (layers, measured):
+            return False
+        _, unexplained = signs_by_gradients(layers, self.signs.regions(layers))
+        if not unexplained:
+            self._seen_complete = (layers, measured)
+        return unexplained > 0

@@ -1,0 +1,129 @@
+"""What is known of a network while it is read: its kinks, its layers, and which of them were tried where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from flint import fmpq
+
+from jaxtract.geometry.known_layers import KnownLayers
+from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, rescaled_columns, stacked
+from jaxtract.layers.any_depth.input_slice import InputSlice
+from jaxtract.layers.any_depth.output_layer import Tail
+from jaxtract.layers.any_depth.pool import Pool
+from jaxtract.layers.any_depth.read_with_skips import Found
+from jaxtract.measurement.balls import measuring
+from jaxtract.oracle.counting import CountingOracle
+from jaxtract.polish.gauss_newton import Polished
+from jaxtract.report.progress import ProgressMeter
+from jaxtract.search.context_lines import LineSettings
+from precision.balls import vanishes
+from precision.context import Context
+
+MOST_DEPTH = 64
+
+PATIENCE = 3
+"""How many times lines are added to find what a layer lacks before the next layer is begun without it."""
+
+Kink = tuple[int, int]
+"""(line, kink on it)"""
+
+
+class Recovery:
+    """The state that the steps of an extraction share.
+
+    Args:
+        oracle: the black box, counted.
+        context: number system of the claim; measurements may be made between balls.
+        settings: of line searches.
+        rng: of every random choice.
+        progress: told of phases and neurons.
+        widths: a hint, inputs and outputs included.
+
+    Attributes:
+        slice, pool: coordinates that matter, and all kinks found on them; set once the first line is measured.
+        layers: found so far, the first one first.
+        output: the output layer, once it is known.
+        polished, with_skips: the network as it was polished, or as it was read with skips.
+        versions: for every layer how often it was renewed; what was tried against an older one may be tried again.
+        done: kinks that no layer takes, until something new is known.
+        blocked: the layer whose equations showed that the one before it lacks a neuron; 0 when none did.
+        patience: how many times lines are still added to find what a layer lacks before the next is begun without it.
+    """
+
+    def __init__(
+        self,
+        oracle: CountingOracle,
+        context: Context,
+        settings: LineSettings,
+        rng: np.random.Generator,
+        progress: ProgressMeter,
+        widths: tuple[int, ...] | None,
+    ):
+        self.oracle = oracle
+        self.context = context
+        self.measurer = measuring(oracle)
+        self.numbers = self.measurer.context
+        self.settings = settings
+        self.rng = rng
+        self.progress = progress
+        self.widths = widths
+        self.slice: InputSlice
+        self.pool: Pool
+        self.layers: list[FoundLayer] = []
+        self.output: Tail | None = None
+        self.polished: Polished | None = None
+        self.with_skips: Found | None = None
+        self.versions = [0] * (MOST_DEPTH + 2)
+        self.done: set[Kink] = set()
+        self.blocked = 0
+        self.patience = PATIENCE
+        self._stacks: dict[int, tuple[list[tuple[Row, int]], KnownLayers]] = {}
+
+    def renewed(self, level: int) -> None:
+        """Something new is known of a layer: what was tried in vain behind it may now lead somewhere."""
+        for later in range(level, len(self.versions)):
+            self.versions[later] += 1
+        self.done.clear()
+        self.blocked = 0
+        self.patience = PATIENCE
+        self.progress.neurons(sum(len(layer.rows) for layer in self.layers), None)
+
+    def unexplained(self) -> list[Kink]:
+        kinks = self.pool.all_kinks()
+        if not self.layers:
+            return kinks
+        heights = self.pool.heights(self.known(len(self.layers)), self.pool.places(kinks))[0]
+        explained = [False] * len(kinks)
+        for z in heights:
+            for place, row in enumerate(z.tolist()):
+                explained[place] = explained[place] or any(vanishes(x) for x in row)
+        return [kink for kink, known in zip(kinks, explained, strict=True) if not known]
+
+    def known(self, depth: int) -> KnownLayers:
+        """The first ``depth`` layers; the same object as long as nothing changed."""
+        rows = [row for layer in self.layers[:depth] for row in layer.rows]
+        state = [(row, len(row.missing)) for row in rows]
+        known = self._stacks.get(depth)
+        if (
+            known is None
+            or len(known[0]) != len(state)
+            or any(a[0] is not b[0] or a[1] != b[1] for a, b in zip(known[0], state, strict=True))
+        ):
+            known = (state, stacked(self.slice.rank, self.layers[:depth]))
+            self._stacks[depth] = known
+        return known[1]
+
+    def carry_scales(self, level: int, factors: Sequence[fmpq]) -> None:
+        """Rows are known up to scale; later columns follow when the integer multiples of a layer's rows change.
+
+        ``factors``: to the integer multiples as they were, of the rows that were there before.
+        """
+        for depth in range(level, len(self.layers)):
+            rows = self.layers[depth - 1].rows
+            changes = [row.integer_factor() / old for row, old in zip(rows, factors, strict=False)]
+            changes += [fmpq(1)] * (len(rows) - len(changes))
+            readers = self.layers[depth]
+            factors = [row.integer_factor() for row in readers.rows]
+            readers.rows = rescaled_columns(readers.rows, changes)

@@ -1,0 +1,117 @@
+"""Signs of a layer from whatever shows them: gradients, the rows behind it, borders, places of its readers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxtract.geometry.known_layers import KnownLayers
+from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk
+from jaxtract.layers.any_depth.found_layers import FoundLayer
+from jaxtract.layers.any_depth.layer_signs import Region, determinable, signs_by_gradients, signs_by_rows
+from jaxtract.layers.any_depth.recovery import Recovery
+from precision.balls import vanishes
+
+ONE_SIDED = 0.03
+"""Share of the places of later rows that a neuron which was not known then may be on at."""
+
+
+class SignSources:
+    """The signs of found layers; every source orients the layer by what it shows."""
+
+    def __init__(self, state: Recovery):
+        self.state = state
+        self.bordered: set[tuple[int, int, int]] = set()
+
+    def behind(self, level: int) -> list[int]:
+        """Signs of layer level - 1 as far as gradients of f show them; the layer is oriented by them."""
+        if not all(self.state.layers[level - 2].signs):
+            self._learn_signs(level)
+            if not all(self.state.layers[level - 2].signs) and self._measure_borders(level):
+                self._learn_signs(level)
+        return self.state.layers[level - 2].signs
+
+    def _learn_signs(self, level: int) -> None:
+        layer = self.state.layers[level - 2]
+        layers = self.state.known(level - 1)
+        found, _ = signs_by_gradients(layers, self.regions(layers))
+        layer.signs = [old or new for old, new in zip(layer.signs, found, strict=True)]
+        self.state.layers[level - 2] = layer.oriented()
+
+    def _measure_borders(self, level: int) -> bool:
+        """Measure the gradient beside one kink of every neuron whose sign is open, where that would tell it."""
+        state = (level, self.state.versions[level], len(self.state.pool.lines))
+        if state in self.bordered:
+            return False
+        self.bordered.add(state)
+        layers = self.state.known(level - 1)
+        wanted = {i for i, sign in enumerate(self.state.layers[level - 2].signs) if not sign}
+        pieces: list[tuple[int, int]] = []
+        for index, line in enumerate(self.state.pool.lines):
+            if not line.dyadic or not wanted:
+                continue
+            for kink, zeros in self._zeros_on(index, layers).items():
+                here = wanted & set(zeros)
+                if not here:
+                    continue
+                (pattern,) = self.state.pool.patterns(layers, [(index, line.middle(kink))])
+                told = here & set(determinable(layers.forms(layers.depth - 1, pattern)[0]))
+                if told:
+                    pieces.append((index, kink))
+                    wanted -= told
+        self.state.pool.measure_pieces(pieces)
+        return bool(pieces)
+
+    def from_walks(self, level: int, walks: Sequence[BoundaryWalk]) -> None:
+        good = [walk for walk in walks if walk.trusted]
+        if not good:
+            return
+        signs = signs_by_rows([walk.system for walk in good])
+        for walk in walks:
+            walk.learn_signs(signs)
+        self.state.layers[level - 2].signs = signs
+        self.state.layers[level - 2] = self.state.layers[level - 2].oriented()
+
+    def at_borders(self, level: int) -> None:
+        """A neuron that was found where f began to differ is on where it differs."""
+        layer = self.state.layers[level - 1]
+        known = self.state.known(level)
+        for index in self.state.pool.borders():
+            heights, _ = self.state.pool.border_heights(known, index)
+            at_kink, behind = heights[-1].tolist()
+            for i, sign in enumerate(layer.signs):
+                if not sign and vanishes(at_kink[i]) and behind[i] != 0:
+                    layer.signs[i] = 1 if behind[i] > 0 else -1
+        self.state.layers[level - 1] = layer.oriented()
+
+    def by_readers(self, level: int, readers: FoundLayer) -> None:
+        """Rows behind a layer that were read without a neuron were read where it is off."""
+        layer = self.state.layers[level - 1]
+        places = [place for row in readers.rows for place in row.seen_at]
+        if all(layer.signs) or not places:
+            return
+        positive = np.mean(self.state.known(level).values64(np.stack(places))[-1] > 0, axis=0)
+        for i, (sign, share) in enumerate(zip(layer.signs, positive, strict=True)):
+            if not sign and min(share, 1 - share) < ONE_SIDED:
+                layer.signs[i] = 1 if share < ONE_SIDED else -1
+        self.state.layers[level - 1] = layer.oriented()
+
+    def regions(self, layers: KnownLayers) -> list[Region]:
+        places, gradients, borders = [], [], []
+        for index, line in enumerate(self.state.pool.lines):
+            zeros = self._zeros_on(index, layers)
+            for piece, gradient in sorted(line.gradients.items()):
+                places.append((index, line.middle(piece)))
+                gradients.append(gradient)
+                borders.append(frozenset(zeros.get(piece - 1, ())) | frozenset(zeros.get(piece, ())))
+        patterns = self.state.pool.patterns(layers, places)
+        return [Region(*region) for region in zip(patterns, gradients, borders, strict=True)]
+
+    def _zeros_on(self, index: int, layers: KnownLayers) -> dict[int, list[int]]:
+        """For every kink of a line the neurons of the last layer that are zero there."""
+        kinks = self.state.pool.lines[index].kinks
+        if not kinks:
+            return {}
+        heights, _ = self.state.pool.heights(layers, [(index, t) for t in kinks])
+        return {k: [i for i, x in enumerate(z) if vanishes(x)] for k, z in enumerate(heights[-1].tolist())}

@@ -1,0 +1,72 @@
+"""Rows of a deeper layer, from walks along boundaries that are batched over all of a wave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk
+from jaxtract.layers.any_depth.confirm_rows import confirmed
+from jaxtract.layers.any_depth.found_layers import Row, merge_rows
+from jaxtract.layers.any_depth.layer_rows import row_of, run_walks
+from jaxtract.layers.any_depth.pool import Sighting
+from jaxtract.layers.any_depth.recovery import Kink, Recovery
+from jaxtract.layers.any_depth.sign_sources import SignSources
+
+FIRST_SIGN_WALKS = 2
+"""Walks that look for the signs of a layer; twice as many whenever all of them were of deeper neurons."""
+
+
+class WalkedRows:
+    """Walks for kinks of one layer.
+
+    Attributes:
+        sign_walks: how many walks look for the signs of the layer before.
+    """
+
+    def __init__(self, state: Recovery, signs: SignSources):
+        self.state = state
+        self.signs = signs
+        self.sign_walks = FIRST_SIGN_WALKS
+
+    def wave(self, level: int, kinks: list[Kink]) -> list[Kink]:
+        """How many to try together: the rows that the first ones give explain many of the others.
+
+        Once the first few walks have shown the signs of the layer before, every other walk is shorter.
+        """
+        if level == 1:
+            return kinks
+        signs = self.signs.behind(level)
+        if 4 * signs.count(0) > len(signs):
+            unknown = self.state.layers[level - 2].signs.count(0)
+            size = self.sign_walks if level > 2 else 1 + -(-unknown // self.state.slice.rank) + 1
+        else:
+            size = max(8, len(kinks) // 2)
+        if len(kinks) <= size:
+            return kinks
+        return [kinks[i] for i in sorted(self.state.rng.permutation(len(kinks))[:size].tolist())]
+
+    def rows(self, level: int, sightings: Sequence[Sighting]) -> list[Row]:
+        """Rows of layer ``level`` from walks over the layers before it; fixes the signs of the last of these."""
+        signs = list(self.signs.behind(level))
+        layers = self.state.known(level - 1)
+        walks = [BoundaryWalk(layers, signs, s.form, s.point, self.state.rng) for s in sightings if s.form is not None]
+        for walk in walks:
+            walk.weigh_start()
+        few_signs = 4 * signs.count(0) <= len(signs)
+        run_walks(
+            self.state.pool.asker, walks, 60 + 8 * layers.widths[-1], self.state.slice.rank, for_signs=not few_signs
+        )
+        if not all(signs):
+            self.signs.from_walks(level, walks)
+            if not few_signs and self.state.layers[level - 2].signs.count(0) == signs.count(0):
+                if any(walk.trusted for walk in walks):
+                    # Equations that do not fit together: the layer before lacks a neuron. New lines will show it.
+                    self.state.blocked = level
+                else:
+                    self.sign_walks *= 2
+                return []
+            self.sign_walks = FIRST_SIGN_WALKS
+            if not few_signs:
+                run_walks(self.state.pool.asker, walks, 60 + 8 * layers.widths[-1], self.state.slice.rank)
+        rows = merge_rows([row for row in map(row_of, walks) if row is not None])
+        return confirmed(self.state, level, rows)
