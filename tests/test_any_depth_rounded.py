@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from jaxtract import AnyDepthOptions, ExtractOptions, Outcome, extract_any_depth, extract_network, float64, mp
 from jaxtract.certificate.matching import match
 from jaxtract.layers.any_depth.found_layers import Row, merge_rows
-from jaxtract.layers.any_depth.layer_signs import composition, determinable
-from jaxtract.layers.any_depth.refined_rows import refined
-from jaxtract.layers.any_depth.row_system import (
+from jaxtract.layers.any_depth.rows.refined_rows import refined
+from jaxtract.layers.any_depth.signs.layer_signs import composition, determinable
+from jaxtract.layers.any_depth.walk.row_system import (
     InconsistentRow,
     Shared,
     determined,

@@ -7,11 +7,11 @@ import pytest
 from flint import fmpq, fmpz_mat
 
 from jaxtract import ExactNetwork, ExtractOptions, certify, extract_network
-from jaxtract.layers.any_depth.disagreements import Recovered, first_borders
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, rescaled_columns, stacked
-from jaxtract.layers.any_depth.layer_signs import Sides, missing_at
-from jaxtract.layers.any_depth.open_weights import OpenWeights, behind_boundaries, solve_open
-from jaxtract.layers.any_depth.output_layer import Tail, remember_output, remembered_output
+from jaxtract.layers.any_depth.signs.layer_signs import Sides, missing_at
+from jaxtract.layers.any_depth.unseen.disagreements import Recovered, first_borders
+from jaxtract.layers.any_depth.unseen.open_weights import OpenWeights, behind_boundaries, solve_open
+from jaxtract.layers.any_depth.whole.output_layer import Tail, remember_output, remembered_output
 from jaxtract.network.families import exact_network, he
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator

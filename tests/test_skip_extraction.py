@@ -10,9 +10,9 @@ from test_skips import with_skips as random_skips
 
 from jaxtract import ExactContext, ExactNetworkOracle, ExtractOptions, Outcome, certify, extract_network, load_target
 from jaxtract.cli.main import main
-from jaxtract.layers.any_depth.carried import Layout, carried_layers, deepest_read, moved_to, network_of
 from jaxtract.layers.any_depth.found_layers import Row
-from jaxtract.layers.any_depth.input_slice import whole_space
+from jaxtract.layers.any_depth.kinks.input_slice import whole_space
+from jaxtract.layers.any_depth.skips.carried import Layout, carried_layers, deepest_read, moved_to, network_of
 from jaxtract.network.canonical import canonical_form
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import he, residual, with_skips

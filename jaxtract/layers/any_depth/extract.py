@@ -13,23 +13,23 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jaxtract.layers.any_depth.assemble import Assembly
-from jaxtract.layers.any_depth.carried import plain_rows
-from jaxtract.layers.any_depth.confirm_rows import review
-from jaxtract.layers.any_depth.examine import Examiner
-from jaxtract.layers.any_depth.extreme_lines import extreme_line
-from jaxtract.layers.any_depth.first_layer import measure_line
 from jaxtract.layers.any_depth.found_layers import stacked
-from jaxtract.layers.any_depth.grow_layers import Growth
-from jaxtract.layers.any_depth.input_slice import SliceAsker
-from jaxtract.layers.any_depth.layer_of_kink import LayerOfKink
-from jaxtract.layers.any_depth.pool import Pool
-from jaxtract.layers.any_depth.read_output import OutputReader
-from jaxtract.layers.any_depth.read_with_skips import SkipReader
+from jaxtract.layers.any_depth.kinks.input_slice import SliceAsker
+from jaxtract.layers.any_depth.kinks.layer_of_kink import LayerOfKink
+from jaxtract.layers.any_depth.kinks.pool import Pool
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
-from jaxtract.layers.any_depth.sign_sources import SignSources
-from jaxtract.layers.any_depth.straight_rows import straight_rows
-from jaxtract.layers.any_depth.walked_rows import WalkedRows
+from jaxtract.layers.any_depth.rows.confirm_rows import review
+from jaxtract.layers.any_depth.rows.first_layer import measure_line
+from jaxtract.layers.any_depth.rows.grow_layers import Growth
+from jaxtract.layers.any_depth.rows.straight_rows import straight_rows
+from jaxtract.layers.any_depth.rows.walked_rows import WalkedRows
+from jaxtract.layers.any_depth.signs.sign_sources import SignSources
+from jaxtract.layers.any_depth.skips.carried import plain_rows
+from jaxtract.layers.any_depth.skips.read_with_skips import SkipReader
+from jaxtract.layers.any_depth.whole.assemble import Assembly
+from jaxtract.layers.any_depth.whole.examine import Examiner
+from jaxtract.layers.any_depth.whole.extreme_lines import extreme_line
+from jaxtract.layers.any_depth.whole.read_output import OutputReader
 from jaxtract.measurement.balls import measured_profile
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
 from jaxtract.oracle.oracle import Oracle

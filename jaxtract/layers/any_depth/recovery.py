@@ -9,10 +9,10 @@ from flint import fmpq
 
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, rescaled_columns, stacked
-from jaxtract.layers.any_depth.input_slice import InputSlice
-from jaxtract.layers.any_depth.output_layer import Tail
-from jaxtract.layers.any_depth.pool import Pool
-from jaxtract.layers.any_depth.read_with_skips import Found
+from jaxtract.layers.any_depth.kinks.input_slice import InputSlice
+from jaxtract.layers.any_depth.kinks.pool import Pool
+from jaxtract.layers.any_depth.skips.read_with_skips import Found
+from jaxtract.layers.any_depth.whole.output_layer import Tail
 from jaxtract.measurement.balls import measuring
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.polish.gauss_newton import Polished

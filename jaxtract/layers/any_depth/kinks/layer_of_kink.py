@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxtract.geometry.known_layers import KnownLayers
-from jaxtract.layers.any_depth.layer_signs import Sides, Span, missing_at, signs_by_gradients, span_of
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
-from jaxtract.layers.any_depth.sign_sources import SignSources
+from jaxtract.layers.any_depth.signs.layer_signs import Sides, Span, missing_at, signs_by_gradients, span_of
+from jaxtract.layers.any_depth.signs.sign_sources import SignSources
 
 
 class LayerOfKink:

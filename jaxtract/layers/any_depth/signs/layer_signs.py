@@ -15,7 +15,14 @@ import numpy as np
 from flint import arb_mat, fmpq, nmod_mat
 
 from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern, whole
-from jaxtract.layers.any_depth.row_system import InconsistentRow, RowSystem, determined, rank_of, reduced_rows, sign_of
+from jaxtract.layers.any_depth.walk.row_system import (
+    InconsistentRow,
+    RowSystem,
+    determined,
+    rank_of,
+    reduced_rows,
+    sign_of,
+)
 from precision.ball_algebra import has_balls, reduce_rows
 from precision.balls import vanishes
 from precision.context import Number, integer_rows

@@ -8,13 +8,18 @@ from collections.abc import Sequence
 from flint import arb, arb_mat, fmpq
 
 from jaxtract.geometry.known_layers import KnownLayers
-from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk
-from jaxtract.layers.any_depth.complete_rows import complete_by_kinks, nearest_to_open, places_on_boundary, walks_from
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows
-from jaxtract.layers.any_depth.layer_rows import run_walks
 from jaxtract.layers.any_depth.recovery import Recovery
-from jaxtract.layers.any_depth.refined_rows import refined
-from jaxtract.layers.any_depth.sign_sources import SignSources
+from jaxtract.layers.any_depth.rows.refined_rows import refined
+from jaxtract.layers.any_depth.signs.sign_sources import SignSources
+from jaxtract.layers.any_depth.unseen.complete_rows import (
+    complete_by_kinks,
+    nearest_to_open,
+    places_on_boundary,
+    walks_from,
+)
+from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
+from jaxtract.layers.any_depth.walk.layer_rows import run_walks
 from precision.balls import vanishes
 
 PATIENCE = 3

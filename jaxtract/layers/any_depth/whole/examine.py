@@ -6,12 +6,12 @@ import functools
 
 import numpy as np
 
-from jaxtract.layers.any_depth.assemble import Assembly
-from jaxtract.layers.any_depth.disagreements import Recovered, first_borders
-from jaxtract.layers.any_depth.extreme_lines import extreme_points
-from jaxtract.layers.any_depth.open_weights import at_borders, solve_open
-from jaxtract.layers.any_depth.read_output import OutputReader
 from jaxtract.layers.any_depth.recovery import Recovery
+from jaxtract.layers.any_depth.unseen.disagreements import Recovered, first_borders
+from jaxtract.layers.any_depth.unseen.open_weights import at_borders, solve_open
+from jaxtract.layers.any_depth.whole.assemble import Assembly
+from jaxtract.layers.any_depth.whole.extreme_lines import extreme_points
+from jaxtract.layers.any_depth.whole.read_output import OutputReader
 from jaxtract.measurement.affine_pieces import inside_piece
 from jaxtract.oracle.points import on_lines, scattered
 from jaxtract.polish.gauss_newton import Polished, polish

@@ -15,7 +15,7 @@ from flint import fmpq, fmpq_mat, fmpz_mat
 
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row
-from jaxtract.layers.any_depth.input_slice import InputSlice
+from jaxtract.layers.any_depth.kinks.input_slice import InputSlice
 from jaxtract.network.exact_network import ExactNetwork, Skip
 from precision.context import object_matrix, rational_matrix
 

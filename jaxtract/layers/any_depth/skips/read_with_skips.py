@@ -17,16 +17,16 @@ import numpy as np
 from flint import fmpq, fmpz, fmpz_mat
 
 from jaxtract.geometry.known_layers import KnownLayers
-from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk
-from jaxtract.layers.any_depth.carried import Layout, carried_layers, deepest_read, moved_to, network_of
-from jaxtract.layers.any_depth.complete_rows import nearest_to_open, places_on_boundary, walks_from
-from jaxtract.layers.any_depth.extreme_lines import extreme_line
 from jaxtract.layers.any_depth.found_layers import Row, merge_rows
-from jaxtract.layers.any_depth.input_slice import InputSlice
-from jaxtract.layers.any_depth.layer_rows import row_of, run_walks
-from jaxtract.layers.any_depth.pool import Pool
-from jaxtract.layers.any_depth.predicted import visible_places
-from jaxtract.layers.any_depth.row_system import Shared, independent, solve_shared
+from jaxtract.layers.any_depth.kinks.input_slice import InputSlice
+from jaxtract.layers.any_depth.kinks.pool import Pool
+from jaxtract.layers.any_depth.skips.carried import Layout, carried_layers, deepest_read, moved_to, network_of
+from jaxtract.layers.any_depth.unseen.complete_rows import nearest_to_open, places_on_boundary, walks_from
+from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
+from jaxtract.layers.any_depth.walk.layer_rows import row_of, run_walks
+from jaxtract.layers.any_depth.walk.predicted import visible_places
+from jaxtract.layers.any_depth.walk.row_system import Shared, independent, solve_shared
+from jaxtract.layers.any_depth.whole.extreme_lines import extreme_line
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator

@@ -17,8 +17,8 @@ from jaxtract.geometry.boundary_points import boundary_points
 from jaxtract.geometry.grid import ONE
 from jaxtract.geometry.known_layers import KnownLayers, Matrix
 from jaxtract.layers.any_depth.found_layers import Output, Row
-from jaxtract.layers.any_depth.on_boundary import put_on_boundary
-from jaxtract.layers.any_depth.row_system import Shared, solve_shared
+from jaxtract.layers.any_depth.walk.on_boundary import put_on_boundary
+from jaxtract.layers.any_depth.walk.row_system import Shared, solve_shared
 from jaxtract.measurement.ridge_form import RidgeForm, oriented_ridge
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.points import scattered

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk
-from jaxtract.layers.any_depth.confirm_rows import confirmed
 from jaxtract.layers.any_depth.found_layers import Row, merge_rows
-from jaxtract.layers.any_depth.layer_rows import row_of, run_walks
-from jaxtract.layers.any_depth.pool import Sighting
+from jaxtract.layers.any_depth.kinks.pool import Sighting
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
-from jaxtract.layers.any_depth.sign_sources import SignSources
+from jaxtract.layers.any_depth.rows.confirm_rows import confirmed
+from jaxtract.layers.any_depth.signs.sign_sources import SignSources
+from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
+from jaxtract.layers.any_depth.walk.layer_rows import row_of, run_walks
 
 FIRST_SIGN_WALKS = 2
 """Walks that look for the signs of a layer; twice as many whenever all of them were of deeper neurons."""

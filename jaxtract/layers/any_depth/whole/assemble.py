@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from flint import fmpq, fmpq_mat
 
-from jaxtract.layers.any_depth.disagreements import Recovered
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, without_unread
 from jaxtract.layers.any_depth.recovery import Recovery
+from jaxtract.layers.any_depth.unseen.disagreements import Recovered
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import PointBatch

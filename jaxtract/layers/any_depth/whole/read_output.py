@@ -8,13 +8,13 @@ import numpy as np
 from flint import fmpq
 
 from jaxtract.geometry.known_layers import KnownLayers, Matrix
-from jaxtract.layers.any_depth.assemble import Assembly
-from jaxtract.layers.any_depth.complete_last import inputs_with_both_on, weight_from
-from jaxtract.layers.any_depth.disagreements import Recovered
 from jaxtract.layers.any_depth.found_layers import Output, Row
-from jaxtract.layers.any_depth.open_weights import OpenWeights, Weight, behind_boundaries, solve_open
-from jaxtract.layers.any_depth.output_layer import Tail, fit_output, known_at, remember_output, remembered_output
 from jaxtract.layers.any_depth.recovery import Recovery
+from jaxtract.layers.any_depth.unseen.complete_last import inputs_with_both_on, weight_from
+from jaxtract.layers.any_depth.unseen.disagreements import Recovered
+from jaxtract.layers.any_depth.unseen.open_weights import OpenWeights, Weight, behind_boundaries, solve_open
+from jaxtract.layers.any_depth.whole.assemble import Assembly
+from jaxtract.layers.any_depth.whole.output_layer import Tail, fit_output, known_at, remember_output, remembered_output
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import on_lines, scattered
 from precision.balls import quotient, vanishes

@@ -28,7 +28,7 @@ from jaxtract.geometry.grid import (
     to_grid,
 )
 from jaxtract.geometry.known_layers import AffineForm, KnownLayers, Pattern, whole
-from jaxtract.layers.any_depth.row_system import InconsistentRow, RowSystem
+from jaxtract.layers.any_depth.walk.row_system import InconsistentRow, RowSystem
 from precision.balls import middle, quotient, steepest, to_float, vanishes
 from precision.context import Number
 

@@ -15,12 +15,12 @@ from flint import fmpq, fmpz_mat
 from jaxtract.geometry.boundary_points import boundary_points
 from jaxtract.geometry.grid import ONE, GridVector, grid_matrix
 from jaxtract.geometry.known_layers import KnownLayers, Pattern, patterns_of
-from jaxtract.layers.any_depth.disagreements import Border, Recovered
 from jaxtract.layers.any_depth.found_layers import FoundLayer
-from jaxtract.layers.any_depth.on_boundary import put_on_boundary
-from jaxtract.layers.any_depth.output_layer import Tail, ratio
-from jaxtract.layers.any_depth.pool import Pool
-from jaxtract.layers.any_depth.row_system import InconsistentRow, determined, independent
+from jaxtract.layers.any_depth.kinks.pool import Pool
+from jaxtract.layers.any_depth.unseen.disagreements import Border, Recovered
+from jaxtract.layers.any_depth.walk.on_boundary import put_on_boundary
+from jaxtract.layers.any_depth.walk.row_system import InconsistentRow, determined, independent
+from jaxtract.layers.any_depth.whole.output_layer import Tail, ratio
 from jaxtract.oracle.points import scattered
 from jaxtract.search.context_lines import Asker
 from precision.balls import quotient, vanishes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, stacked
-from jaxtract.layers.any_depth.predicted import visible_places
 from jaxtract.layers.any_depth.recovery import Recovery
+from jaxtract.layers.any_depth.walk.predicted import visible_places
 
 LEAST_SEEN, MOSTLY_SEEN = 0.4, 0.7
 """Shares of its predicted places where a row is seen: below the first it is refuted, above the second believed.

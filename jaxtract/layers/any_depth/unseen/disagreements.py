@@ -15,8 +15,8 @@ from collections.abc import Callable, Generator
 import numpy as np
 from flint import fmpq
 
-from jaxtract.layers.any_depth.extreme_lines import line_through
-from jaxtract.layers.any_depth.pool import SearchedLine
+from jaxtract.layers.any_depth.kinks.pool import SearchedLine
+from jaxtract.layers.any_depth.whole.extreme_lines import line_through
 from jaxtract.measurement.gradients import gradient_columns, whole_gradient
 from jaxtract.oracle.counting import Purpose
 from jaxtract.oracle.points import PointBatch, on_lines

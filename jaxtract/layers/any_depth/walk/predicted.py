@@ -11,7 +11,7 @@ from jaxtract.geometry.boundary_points import boundary_points
 from jaxtract.geometry.grid import GridVector, grid_matrix
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.found_layers import Row
-from jaxtract.layers.any_depth.on_boundary import put_on_boundary
+from jaxtract.layers.any_depth.walk.on_boundary import put_on_boundary
 from jaxtract.oracle.points import PointBatch
 from jaxtract.search.context_lines import Asker
 

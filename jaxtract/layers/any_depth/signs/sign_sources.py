@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxtract.geometry.known_layers import KnownLayers
-from jaxtract.layers.any_depth.boundary_walk import BoundaryWalk
 from jaxtract.layers.any_depth.found_layers import FoundLayer
-from jaxtract.layers.any_depth.layer_signs import Region, determinable, signs_by_gradients, signs_by_rows
 from jaxtract.layers.any_depth.recovery import Recovery
+from jaxtract.layers.any_depth.signs.layer_signs import Region, determinable, signs_by_gradients, signs_by_rows
+from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
 from precision.balls import vanishes
 
 ONE_SIDED = 0.03

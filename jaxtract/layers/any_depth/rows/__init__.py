@@ -1,0 +1,1 @@
+"""Rows of a layer: found, confirmed, refined and taken in."""

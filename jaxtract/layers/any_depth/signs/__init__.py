@@ -1,0 +1,1 @@
+"""Which side of its boundary each neuron of a layer is on."""

@@ -1,0 +1,1 @@
+"""Networks whose neurons read everything before them."""

@@ -1,0 +1,1 @@
+"""Weights that a boundary does not show, from where else they act."""
