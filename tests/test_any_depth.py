@@ -8,12 +8,13 @@ from jaxtract import AnyDepthOptions, ExtractOptions, Outcome, certify, extract_
 from jaxtract.geometry.boundary_points import boundary_points
 from jaxtract.geometry.grid import ONE, floats_to_grid, to_floats, to_grid
 from jaxtract.geometry.known_layers import KnownLayers
+from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, stacked, without_unread
 from jaxtract.layers.any_depth.kinks.input_slice import InputSlice, SliceAsker
 from jaxtract.layers.any_depth.rows.first_layer import straight
 from jaxtract.layers.any_depth.signs.layer_signs import composition
-from jaxtract.layers.any_depth.walk.boundary_walk import RationalForm, kink_between
 from jaxtract.layers.any_depth.walk.row_system import InconsistentRow, RowSystem, Shared, determined, solve_shared
+from jaxtract.layers.any_depth.walk.transversal import kink_between
 from jaxtract.layers.any_depth.whole.extreme_lines import extreme_line, extreme_points
 from jaxtract.measurement.bend_test import bends
 from jaxtract.network.families import exact_network, he

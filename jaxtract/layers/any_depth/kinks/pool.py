@@ -10,7 +10,7 @@ import numpy as np
 from flint import arb_mat, fmpq, fmpq_mat, fmpz, fmpz_mat
 
 from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern, patterns_of
-from jaxtract.layers.any_depth.walk.boundary_walk import RationalForm
+from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.measurement.balls import measured_profile, measuring, searching
 from jaxtract.measurement.gradients import gradient_columns, whole_gradient
 from jaxtract.search.context_lines import Asker, LineSettings, search_lines

@@ -8,9 +8,9 @@ import numpy as np
 from flint import fmpz, nmod_mat
 
 from jaxtract.geometry.grid import GridVector, floats_to_grid, grid_matrix
+from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.layers.any_depth.kinks.input_slice import InputSlice, whole_space
 from jaxtract.layers.any_depth.kinks.pool import SearchedLine
-from jaxtract.layers.any_depth.walk.boundary_walk import RationalForm
 from jaxtract.measurement.gradients import gradient_columns, whole_gradient
 from jaxtract.oracle.points import PointBatch
 from jaxtract.search.context_lines import Asker

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from flint import fmpq
 
+from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, stacked
 from jaxtract.layers.any_depth.kinks.pool import Sighting
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.rows.first_layer import straight
-from jaxtract.layers.any_depth.walk.boundary_walk import RationalForm
 from precision.balls import vanishes
 
 FEWEST_LINES = 3

@@ -15,8 +15,9 @@ from flint import arb, fmpq, fmpz, fmpz_mat
 from jaxtract.geometry.boundary_points import boundary_points
 from jaxtract.geometry.grid import floats_to_grid
 from jaxtract.geometry.known_layers import KnownLayers
+from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.layers.any_depth.found_layers import Row
-from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk, RationalForm
+from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
 from precision.balls import accuracy_bits, quotient, to_float, vanishes
 from precision.context import Number
 

@@ -16,20 +16,29 @@ import dataclasses
 from collections.abc import Generator, Sequence
 
 import numpy as np
-from flint import arb, fmpq, fmpz_mat
+from flint import arb, fmpz_mat
 
 from jaxtract.geometry.grid import (
     GRID_BITS,
     ONE,
     GridVector,
     floats_to_grid,
-    round_fraction,
     to_floats,
     to_grid,
 )
 from jaxtract.geometry.known_layers import AffineForm, KnownLayers, Pattern, whole
+from jaxtract.geometry.rational_form import RationalForm, dot
 from jaxtract.layers.any_depth.walk.row_system import InconsistentRow, RowSystem
-from precision.balls import middle, quotient, steepest, to_float, vanishes
+from jaxtract.layers.any_depth.walk.transversal import (
+    Probe,
+    Transversal,
+    across_boundary,
+    beta_of,
+    kink_between,
+    tangent_to,
+)
+from jaxtract.layers.any_depth.walk.way import bent_onto, first_hit
+from precision.balls import middle, quotient, vanishes
 from precision.context import Number
 
 BEYOND_BITS = 160
@@ -51,50 +60,6 @@ FEWEST_LOST = 2
 
 FEWEST_CROSSINGS = 4
 """Weights that must be known before a neuron's equations are trusted with the signs of a layer."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Transversal:
-    """Four points base + s * direction, s = -2, -1, 1, 2, all in grid units."""
-
-    base: GridVector
-    direction: GridVector
-
-
-Probe = Generator[Transversal, np.ndarray, None]
-"""Yields transversals, receives the answers (4, outputs)."""
-
-
-@dataclasses.dataclass
-class RationalForm:
-    """normal . x + offset in rationals or balls; x in grid units is divided by ONE."""
-
-    normal: list[Number]
-    offset: Number
-
-    def at(self, point: GridVector) -> Number:
-        return sum((n * x for n, x in zip(self.normal, point, strict=True)), fmpq(0)) / ONE + self.offset
-
-    def along(self, direction: GridVector) -> Number:
-        return sum((n * x for n, x in zip(self.normal, direction, strict=True)), fmpq(0)) / ONE
-
-    def plus(self, factor: Number, form: AffineForm) -> RationalForm:
-        return RationalForm(
-            [n + factor * m for n, m in zip(self.normal, form.normal, strict=True)], self.offset + factor * form.offset
-        )
-
-    def normal64(self) -> np.ndarray:
-        """Unit normal in float64."""
-        size = max(abs(n) for n in self.normal)
-        values = np.array([to_float(n / size) for n in self.normal])
-        return values / np.linalg.norm(values)
-
-    def put_onto(self, point: GridVector) -> GridVector:
-        """The point moved along its steepest coordinate until the form is zero, to the grid."""
-        pivot = steepest(self.normal)
-        moved = list(point)
-        moved[pivot] -= round_fraction(middle(self.at(point) / self.normal[pivot]))
-        return moved
 
 
 @dataclasses.dataclass
@@ -230,7 +195,7 @@ class BoundaryWalk:
         values = [matrix @ x + offset for matrix, offset in forms]
         tangent = [matrix - np.outer(matrix @ normal, normal) for matrix, _ in forms]
         for direction in self._directions(tangent, values, normal):
-            hit = _first_hit(tangent, values, place.pattern, direction)
+            hit = first_hit(tangent, values, place.pattern, direction)
             if hit is not None:
                 return hit[0], hit[1], direction
         return None
@@ -277,9 +242,9 @@ class BoundaryWalk:
     def _cross(self, layer: int, neuron: int, direction: np.ndarray) -> Probe:
         place = self.place
         wall = self.layers.form(layer, neuron, place.pattern)
-        along = _tangent_to(place.form, direction)
-        rate = _dot(wall.normal, along)
-        height = _dot(wall.normal, place.point) + wall.offset * ONE
+        along = tangent_to(place.form, direction)
+        rate = dot(wall.normal, along)
+        height = dot(wall.normal, place.point) + wall.offset * ONE
         upwards = not place.pattern[layer][neuron]
         if vanishes(rate) or (rate > 0) != upwards or (height < 0) != upwards:
             self._go_back()  # float64 saw this wall where it is not
@@ -319,9 +284,9 @@ class BoundaryWalk:
         """beta of Z + beta z_h from one transversal behind the wall; None when nothing bends there."""
         beyond, beside = self._distances()
         base = [x + (v >> beyond) for x, v in zip(crossing, along, strict=True)]
-        across = [v >> beside for v in _across(place.form, wall)]
+        across = [v >> beside for v in across_boundary(place.form, wall)]
         answers = yield Transversal(base, across)
-        return _beta(place.form, wall, base, across, answers)
+        return beta_of(place.form, wall, base, across, answers)
 
     def _distances(self) -> tuple[int, int]:
         return (BEYOND_BITS, BESIDE_BITS) if self.layers.exact else (ROUNDED_BEYOND_BITS, ROUNDED_BESIDE_BITS)
@@ -342,9 +307,9 @@ class BoundaryWalk:
             return beta
         place_there, length = behind
         unit = floats_to_grid(np.array([min(1.0, length)]))[0]
-        across = [(v * unit) >> (GRID_BITS + ROUNDED_BESIDE_BITS) for v in _across(place_there.form, wall)]
+        across = [(v * unit) >> (GRID_BITS + ROUNDED_BESIDE_BITS) for v in across_boundary(place_there.form, wall)]
         answers = yield Transversal(place_there.point, across)
-        again = _beta(place.form, wall, place_there.point, across, answers)
+        again = beta_of(place.form, wall, place_there.point, across, answers)
         # Another neuron's kink on the long way would contradict what was seen from near.
         if again is None or again != beta or again.rad() > beta.rad():
             return beta
@@ -393,12 +358,12 @@ class BoundaryWalk:
         if all(vanishes(n) for n in form.normal):
             return None
         forms = self.layers.walls64(pattern)
-        onwards = _bent(form.normal64(), forms[layer][0][neuron], direction)
+        onwards = bent_onto(form.normal64(), forms[layer][0][neuron], direction)
         if onwards is None:
             return None
         x = to_floats(crossing)
         values = [matrix @ x + offset for matrix, offset in forms]
-        hit = _first_hit([matrix for matrix, _ in forms], values, pattern, onwards, skip=(layer, neuron))
+        hit = first_hit([matrix for matrix, _ in forms], values, pattern, onwards, skip=(layer, neuron))
         reach = 1 + float(np.max(np.abs(x)))
         length = min(hit[2] * self.rng.uniform(0.2, 0.6), reach) if hit is not None else reach
         moved = [
@@ -411,106 +376,6 @@ class BoundaryWalk:
         """Whether the point lies in the region that it was meant to reach."""
         found = self.layers.pattern(_row(point), [ONE])[0]
         return all(np.array_equal(a, b) for a, b in zip(found, pattern, strict=True))
-
-
-def _beta(
-    form: RationalForm, wall: AffineForm, base: GridVector, across: GridVector, answers: np.ndarray
-) -> Number | None:
-    """beta with form + beta wall = 0 at the kink of a transversal; None when nothing bends on it."""
-    position = kink_between(answers)
-    if position is None:
-        return None
-    height = _dot(wall.normal, base) + wall.offset * ONE
-    at_kink = quotient(height, ONE) + position * quotient(_dot(wall.normal, across), ONE)
-    return -(form.at(base) + position * form.along(across)) / at_kink
-
-
-def kink_between(answers: np.ndarray) -> Number | None:
-    """Where the pieces through s = -2, -1 and s = 1, 2 meet, if that is between them; shape (4, outputs)."""
-    left, right = answers[1] - answers[0], answers[3] - answers[2]
-    bend = right - left
-    gaps = answers[2] - right - answers[1] - left
-    o = steepest(bend)
-    if vanishes(bend[o]):
-        return None
-    position = -gaps[o] / bend[o]
-    if not abs(position) < 1 or any(g + position * b != 0 for g, b in zip(gaps, bend, strict=True)):
-        return None
-    return position
-
-
-def _first_hit(
-    tangent: list[np.ndarray],
-    values: list[np.ndarray],
-    pattern: Pattern,
-    direction: np.ndarray,
-    skip: tuple[int, int] | None = None,
-) -> tuple[int, int, float] | None:
-    """The first wall on the way: (layer, neuron, distance); None when none or two at once."""
-    best: list[tuple[float, int, int]] = []
-    for layer, (matrix, value, side) in enumerate(zip(tangent, values, pattern, strict=True)):
-        rate = matrix @ direction
-        towards = np.where(side, rate < 0, rate > 0) & (np.abs(rate) > 1e-12)
-        if skip is not None and skip[0] == layer:
-            towards[skip[1]] = False
-        with np.errstate(divide="ignore", invalid="ignore"):
-            distance = np.where(towards, np.maximum(-value / rate, 0), np.inf)
-        order = np.argsort(distance)[:2]
-        best.extend((float(distance[h]), layer, int(h)) for h in order if np.isfinite(distance[h]))
-    best.sort()
-    if not best or best[0][0] <= 0:
-        return None
-    if len(best) > 1 and best[1][0] <= best[0][0] * (1 + 1e-9):
-        return None
-    distance, layer, neuron = best[0]
-    return layer, neuron, distance
-
-
-def _bent(normal: np.ndarray, wall: np.ndarray, direction: np.ndarray) -> np.ndarray | None:
-    """The direction made tangent to the new normal while it keeps its speed away from the wall."""
-    wall = wall / (np.linalg.norm(wall) or 1.0)
-    speed = wall @ direction
-    pair = np.stack([normal, wall])
-    gram = pair @ pair.T
-    if abs(np.linalg.det(gram)) < 1e-14:
-        return None
-    bent = direction - np.linalg.solve(gram, np.array([normal @ direction, 0.0])) @ pair
-    size = np.linalg.norm(bent)
-    if not np.isfinite(size) or size == 0 or (wall @ bent) * speed <= 0:
-        return None
-    return bent / size
-
-
-def _tangent_to(form: RationalForm, direction: np.ndarray) -> GridVector:
-    """A grid direction near ``direction`` along which the form stays constant, to the grid."""
-    vector = floats_to_grid(direction)
-    return form_free(form.normal, vector)
-
-
-def _across(form: RationalForm, wall: AffineForm) -> GridVector:
-    """A direction parallel to the wall that crosses the form's zero set as squarely as possible."""
-    normal = form.normal64()
-    size = max(abs(m) for m in wall.normal)
-    unit = np.array([to_float(quotient(m, size)) for m in wall.normal])
-    unit /= np.linalg.norm(unit)
-    across = normal - (normal @ unit) * unit
-    if np.linalg.norm(across) < 1e-12:
-        across = normal
-    vector = floats_to_grid(across / np.linalg.norm(across))
-    return form_free([quotient(m, 1) for m in wall.normal], vector)
-
-
-def form_free(normal: Sequence[Number], vector: GridVector) -> GridVector:
-    """``vector`` with its steepest coordinate changed so that normal . vector = 0, to the grid."""
-    pivot = steepest(normal)
-    rest = sum((n * v for k, (n, v) in enumerate(zip(normal, vector, strict=True)) if k != pivot), fmpq(0))
-    changed = list(vector)
-    changed[pivot] = -round_fraction(middle(rest / normal[pivot] / ONE))
-    return changed
-
-
-def _dot(left: Sequence[Number], right: Sequence[int]) -> Number:
-    return sum(a * b for a, b in zip(left, right, strict=True))
 
 
 def _row(point: GridVector) -> fmpz_mat:

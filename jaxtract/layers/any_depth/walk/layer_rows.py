@@ -8,7 +8,8 @@ from flint import fmpz
 
 from jaxtract.geometry.grid import grid_matrix, to_floats
 from jaxtract.layers.any_depth.found_layers import Row
-from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk, Transversal
+from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
+from jaxtract.layers.any_depth.walk.transversal import Transversal
 from jaxtract.oracle.points import PointBatch
 from jaxtract.search.context_lines import Asker
 

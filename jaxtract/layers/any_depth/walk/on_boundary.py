@@ -10,7 +10,7 @@ from flint import fmpz_mat
 
 from jaxtract.geometry.grid import ONE, GridVector, floats_to_grid
 from jaxtract.geometry.known_layers import KnownLayers
-from jaxtract.layers.any_depth.walk.boundary_walk import RationalForm
+from jaxtract.geometry.rational_form import RationalForm
 from precision.balls import quotient
 
 BESIDE_BITS = 120
