@@ -10,7 +10,7 @@ PACKAGES = ("jaxtract", "precision", "experiments")
 
 # Folders of jaxtract that hold no extraction code. Every other one, also one that does not exist yet, is held to
 # the rules of extraction code.
-NOT_EXTRACTION = {"network", "oracle", "report", "cli", "certificate", "targets", "evaluation"}
+NOT_EXTRACTION = {"network", "oracle", "report", "cli", "certificate", "targets", "evaluation", "pictures"}
 
 # Where true weights are, or come from.
 TRUTH = (

@@ -126,7 +126,8 @@ def test_a_run_leaves_its_files(capsys, small):
     path, net = small
     report(capsys, path, *FEW, "--out", "some/where/run")
     folder = Path("some/where/run")
-    assert sorted(p.name for p in folder.iterdir()) == ["answers.sqlite", "exact.json", "network.npz", "report.json"]
+    left = ["answers.sqlite", "course.json", "exact.json", "network.npz", "report.json"]
+    assert sorted(p.name for p in folder.iterdir()) == left
     assert certify(read_exact(folder / "exact.json"), net).verdict == "identical"
     # The true weights are float64, so that float64 holds the recovered ones too.
     assert certify(load_network(folder / "network.npz").exact(), net).verdict == "identical"
@@ -146,7 +147,7 @@ def test_a_run_again_replaces_the_old_files(capsys, small):
     report(capsys, path, *FEW, "--out", "run")
     found = report(capsys, path, "--max-queries", 3, "--out", "run", code=INCOMPLETE)
     assert found["widths"] is None and found["parameters"] is None and found["queries_per_parameter"] is None
-    assert sorted(p.name for p in Path("run").iterdir()) == ["answers.sqlite", "report.json"]
+    assert sorted(p.name for p in Path("run").iterdir()) == ["answers.sqlite", "course.json", "report.json"]
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".onnx"])

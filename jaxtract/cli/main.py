@@ -1,4 +1,4 @@
-"""The command line: extract, serve, certify, check, targets."""
+"""The command line: extract, certify, check, serve, plot, targets."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from jaxtract.cli.check import add_check
 from jaxtract.cli.exit_codes import BAD_INPUT, CLAIM_REACHED, INCOMPLETE
 from jaxtract.cli.find_target import find_oracle
 from jaxtract.cli.meter import RichMeter
+from jaxtract.cli.plot import add_plot
 from jaxtract.cli.record import add_record_options, end_record, record_report, recorded, stored_arguments
 from jaxtract.cli.serve import add_http_options, add_serve, http_options
 from jaxtract.evaluation.served import EvaluatorName
 from jaxtract.layers.any_network import ExtractOptions, extract_network
 from jaxtract.network.structure import structure_of
 from jaxtract.oracle.serve import ExactNetworkOracle
+from jaxtract.report.course import CourseMeter
 from jaxtract.report.outcome import Extraction
 from jaxtract.report.report import report_of
 from jaxtract.report.run_directory import save_run
@@ -115,6 +117,7 @@ def _parser(stored: dict[str, Any] | None = None) -> argparse.ArgumentParser:
     add_certify(commands)
     add_check(commands)
     add_serve(commands)
+    add_plot(commands)
 
     listing = commands.add_parser("targets", help="list the networks that ship with the package")
     listing.set_defaults(command=_targets)
@@ -145,13 +148,14 @@ def _extract(options: argparse.Namespace, command: list[str]) -> int:
         evaluator = oracle.evaluator if isinstance(oracle, ExactNetworkOracle) else None
         report = report_of(extraction, options.target, shlex.join(command), evaluator=evaluator)
         report |= record_report(asked)
-        save_run(directory, extraction, report)
+        save_run(directory, extraction, report, course=course.moments())
         return report
 
     with recorded(oracle, options, directory) as asked:
         with RichMeter(Console(stderr=True), enabled=not options.json) as meter:
+            course = CourseMeter(meter)
             extraction = extract_network(
-                asked, context, options=chosen, progress=meter, keep=lambda partial: (save(partial), None)[1]
+                asked, context, options=chosen, progress=course, keep=lambda partial: (save(partial), None)[1]
             )
         report = save(extraction)
         end_record(asked, report)

@@ -256,10 +256,11 @@ class DepthTwo:
 
     def _measure(self, asker: Asker, line: Line, profile: LineProfile) -> None:
         pieces: list[AffinePiece] = []
+        before = len(self.form.ridges)
         try:
             for piece in measure_pieces(asker, line, profile, pack=self.options.pack):
                 pieces.append(piece)
-                self.progress.neurons(len(pieces) - 1, len(profile.kinks))
+                self.progress.neurons(before + len(pieces) - 1, before + len(profile.kinks))
         except BudgetSpent:
             self.missing.append(
                 f"{len(profile.pieces) - len(pieces)} of {len(profile.pieces)} regions on the line were not measured"

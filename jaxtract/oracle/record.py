@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import sqlite3
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
@@ -249,15 +250,27 @@ def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         RecordError: there is none, it is not a record, or it is in use.
     """
-    place = Path(path)
+    with _existing(Path(path)) as database:
+        return _read_about(database, Path(path))
+
+
+def batch_sizes(path: str | os.PathLike[str]) -> list[int]:
+    """Points of every batch of a record, in the order in which they were asked.
+
+    Raises:
+        RecordError: there is none, it is not a record, or it is in use.
+    """
+    with _existing(Path(path)) as database:
+        _read_about(database, Path(path))
+        return [points for (points,) in database.execute("SELECT points FROM batches ORDER BY number")]
+
+
+@contextlib.contextmanager
+def _existing(place: Path) -> Iterator[sqlite3.Connection]:
     if not place.is_file():
         raise RecordError(f"{place} does not exist; a run that records its answers writes it")
-    database = _open(place)
-    try:
-        with _clear_errors(place):
-            return _read_about(database, place)
-    finally:
-        database.close()
+    with contextlib.closing(_open(place)) as database, _clear_errors(place):
+        yield database
 
 
 def _open(path: Path) -> sqlite3.Connection:
