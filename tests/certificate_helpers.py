@@ -1,7 +1,6 @@
 """Shared by the tests of certificates: networks in disguise, and the checker called on networks in memory."""
 
 import json
-from fractions import Fraction
 
 import numpy as np
 from flint import fmpq
@@ -9,16 +8,15 @@ from helpers import network
 
 from jaxtract.certificate import check
 from jaxtract.certificate.document import certificate_document
+from jaxtract.certificate.neurons import neuron_rows
+from jaxtract.network.exact_network import fraction
 from jaxtract.network.relu_network import ReLUNetwork
 
 
 def fractions(net):
-    """(inputs, layers) as the checker reads a network."""
-    pairs = zip(net.weights, net.biases, strict=True)
-    layers = [
-        ([[_fraction(x) for x in row] for row in w.tolist()], [_fraction(x) for x in b.entries()]) for w, b in pairs
-    ]
-    return net.inputs, layers
+    """(widths, rows) as the checker reads a network."""
+    rows = [{key: fraction(x) for key, x in row.items()} for layer in neuron_rows(net) for row in layer]
+    return list(net.widths), rows
 
 
 def document_of(certificate, recovered, reference):
@@ -131,7 +129,3 @@ def _always_on(weights, biases, layer, rng):
 
 
 _WAYS = (_split, _cancelling, _dead, _turned, _always_on)
-
-
-def _fraction(x):
-    return Fraction(int(x.p), int(x.q))

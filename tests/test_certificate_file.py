@@ -4,6 +4,7 @@ import ast
 import copy
 import json
 import pathlib
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -19,7 +20,7 @@ from test_certify_bounds import QUICK, UNIT, near_pair
 
 from jaxtract.certificate import check
 from jaxtract.certificate.certify import CertifyOptions, certify
-from jaxtract.certificate.document import certificate_document, description, seal, write_certificate
+from jaxtract.certificate.document import FORMAT, certificate_document, description, seal, write_certificate
 from jaxtract.certificate.domain import Ball
 from jaxtract.cli.main import main
 from jaxtract.network.exact_file import write_exact
@@ -172,26 +173,29 @@ def test_altered_claims_are_rejected_even_with_a_new_seal(kind):
 def test_altered_matching_is_rejected_even_with_a_new_seal(kind):
     """Where the proof is equality, a scale off by 2^-200 is found."""
     document, f, g = made(kind)
+    scales = 0
     for path, changed in changes(document):
-        if path[:2] == ("evidence", "units") and len(path) == 6 and path[-1] == 1:
+        if path[:2] == ("evidence", "units") and len(path) == 5 and path[-1] == 1:
             changed["sha256"] = seal(changed)
             unused = at(document, path[:-1])[0] not in used_units(document, f)
             assert rejected(changed, f, g) or unused
+            scales += 1
+    assert (scales > 0) == (kind is identical)
 
 
 def used_units(document, f):
     """Units that a later layer or the output weighs at all; scales of the others are nobody's business."""
-    rows = {}
-    ends = check.over_units(f[0], f[1], document["evidence"]["units"]["recovered"], rows)
-    return {key - f[0] for row in [*rows.values(), *ends] for key in row if key >= f[0]}
+    units = {}
+    ends = check.over_units(*f, document["evidence"]["units"]["recovered"], units)
+    return {key for row in [*units.values(), *ends] for key in row if key > 0}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_another_network_is_rejected(kind):
     document, f, g = made(kind)
-    d, layers = copy.deepcopy(g)
-    layers[0][0][0][0] += Fraction(1, 2**300)
-    assert rejected(document, f, (d, layers)) and rejected(document, (d, layers), g)
+    widths, rows = copy.deepcopy(g)
+    rows[0][-1] += Fraction(1, 2**300)
+    assert rejected(document, f, (widths, rows)) and rejected(document, (widths, rows), g)
 
 
 def lies():
@@ -201,12 +205,13 @@ def lies():
     document = document_of(bounded, recovered, original)
     yield "too many slopes hide an output", document, lambda e: e["parts"]["slopes"].append(128)
     yield "slope above one", document, lambda e: e["parts"]["slopes"].__setitem__(0, 300)
-    yield "unit below zero", document, lambda e: e["units"]["recovered"][0][0].__setitem__(0, -1)
+    yield "unit below one", document, lambda e: e["units"]["recovered"][0].__setitem__(0, 0)
+    yield "a unit over itself", document, lambda e: e["units"]["recovered"][0].__setitem__(0, True)
     yield "a unit called off", document, lambda e: e["parts"]["slopes"].__setitem__(0, "off")
     yield "a smaller upper bound", document, lambda e: e.__setitem__("upper", "0")
 
 
-@pytest.mark.parametrize("index", range(5))
+@pytest.mark.parametrize("index", range(6))
 def test_lies_are_rejected(index):
     recovered, original = near_pair((5, 3, 1), 0)
     _, document, tell = list(lies())[index]
@@ -216,14 +221,28 @@ def test_lies_are_rejected(index):
     assert rejected(document, fractions(recovered), fractions(original))
 
 
+@pytest.mark.parametrize("axis", [-1, 2, 5])
+def test_only_the_inputs_of_a_box_are_cut(axis):
+    """Halving the constant, or one side of a ball, would halve what is proved."""
+    recovered, original = near_pair((2, 3, 1), 0)
+    for domain in (UNIT, Ball(fmpq(1))):
+        document = document_of(certify(recovered, original, domain=domain, options=QUICK), recovered, original)
+        evidence = document["evidence"]
+        for tried in (axis, 0) if domain is not UNIT else (axis,):
+            evidence["parts"] = {"axis": tried, "low": evidence["parts"], "high": evidence["parts"]}
+            document["sha256"] = seal(document)
+            with pytest.raises((ValueError, LookupError), match=r"only boxes are cut|-\d"):
+                check.check(document, fractions(recovered), fractions(original))
+
+
 def test_different_networks_are_never_accepted_as_identical():
     """An empty proof, a proof by a false case, and one that gives z = 0 to neither side."""
     one, two = network(([[1]], [0]), ([[1]], [0])), network(([[1]], [0]), ([[2]], [0]))
-    units = {"recovered": [[[0, "1"]]], "reference": [[[0, "1"]]]}
-    never_on = {"unit": 0, "strict": "on", "on": {"farkas": [["side", 0, "1"]]}, "off": {"zero": True}}
-    for proof in ({"zero": True}, never_on, never_on | {"on": {"farkas": [["relu", 0, "1"], ["side", 0, "-1"]]}}):
+    units = {"recovered": [[1, "1"]], "reference": [[1, "1"]]}
+    never_on = {"unit": 1, "strict": "on", "on": {"farkas": [["side", 1, "1"]]}, "off": {"zero": True}}
+    for proof in ({"zero": True}, never_on, never_on | {"on": {"farkas": [["relu", 1, "1"], ["side", 1, "-1"]]}}):
         document = {
-            "format": "jaxtract-certificate/1",
+            "format": FORMAT,
             "verdict": "identical",
             "recovered": description(one),
             "reference": description(two),
@@ -247,7 +266,7 @@ def test_zero_on_an_open_set_is_no_loophole():
 
 def test_the_checker_is_short_and_stands_alone():
     source = CHECKER.read_text(encoding="utf-8")
-    assert len(source.splitlines()) < 230
+    assert len(source.splitlines()) < 200
     imported = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -303,11 +322,39 @@ def test_the_checker_reads_npz_as_the_package_does(tmp_path, dtype, order):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"sha256": 3}', "null", '{"verdict": "close"}'])
-def test_what_is_no_certificate_is_rejected(tmp_path, text):
+def test_what_is_no_certificate_is_rejected(tmp_path, capsys, text):
     (tmp_path / "c.json").write_text(text)
     save_npz(he((2, 2, 1), 0), tmp_path / "net.npz")
-    with pytest.raises(ValueError):
-        check.check_files(tmp_path / "c.json", tmp_path / "net.npz", tmp_path / "net.npz")
+    digits = sys.get_int_max_str_digits()
+    assert main(["check", *(str(tmp_path / name) for name in ("c.json", "net.npz", "net.npz"))]) == 1
+    assert re.search("rejected: (malformed|the certificate was altered)", capsys.readouterr().err)
+    assert sys.get_int_max_str_digits() == digits
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("net.npz", {"S1_1": np.ones((3, 3))}),  # a layer that reads itself
+        ("net.npz", {"S0_1": np.ones((2, 3))}),  # what the layer's own matrix reads already
+        ("net.npz", {"S2_0": np.ones((1, 2))}),
+        ("net.npz", {"S0_3": np.ones((2, 1))}),
+        ("net.npz", {"S0_2": np.ones((2, 2))}),
+        ("net.npz", {"b1": np.ones(2)}),
+        ("net.npz", {"b2": np.ones(1)}),
+        ("net.json", {"skips": [{"source": -1, "target": 2, "weights": [["1"]]}]}),
+        ("net.json", {"skips": [{"source": 0, "target": 2, "weights": [["1"]]}]}),
+        ("net.json", {"widths": [3, 3, 1]}),
+    ],
+)
+def test_files_that_are_no_networks_are_not_read(tmp_path, file, change):
+    arrays = {"W0": np.ones((2, 3)), "b0": np.ones(3), "W1": np.ones((3, 1)), "b1": np.ones(1)}
+    if file == "net.npz":
+        np.savez(tmp_path / file, **arrays | change)
+    else:
+        write_exact(he((2, 3, 1), 0).exact(), tmp_path / file)
+        (tmp_path / file).write_text(json.dumps(json.loads((tmp_path / file).read_text()) | change))
+    with pytest.raises((ValueError, LookupError)):
+        check.read_network(tmp_path / file)
 
 
 def test_undecided_is_not_certified():

@@ -21,7 +21,7 @@ def constraints(draw, count, variables):
     found = []
     for i in range(count):
         numbers = [draw(st.integers(-3, 3)) for _ in range(variables + 1)]
-        expression = {j - 1: fmpq(x) for j, x in enumerate(numbers) if x}
+        expression = {-j: fmpq(x) for j, x in enumerate(numbers) if x}
         found.append(Constraint(("side", i), expression, draw(st.booleans())))
     return found
 
@@ -38,7 +38,7 @@ def test_both_programs_prove_what_they_say(data, count, variables):
     exact, quick = exact_answer(given_constraints), search_point(given_constraints)
     assert (exact.multipliers is None) == (quick.multipliers is None)
     if exact.multipliers is None:
-        point = [exact.point.get(j, fmpq(0)) for j in range(variables)]
+        point = {CONSTANT: fmpq(1), **{-j: exact.point.get(-j, fmpq(0)) for j in range(1, variables + 1)}}
         assert all(holds(c, point) for c in given_constraints)
     for answer in (exact, quick):
         if answer.multipliers is not None:
@@ -61,21 +61,21 @@ def test_margins_by_hand():
 def test_slabs_thinner_than_float64_are_told_apart(bits):
     """0 < x < 2^-bits has a point; 2^-bits < x < 0 has none."""
     tiny, one = fmpq(1, 1 << bits), fmpq(1)
-    thin = [Constraint(("side", 0), {0: one}, True), Constraint(("side", 1), {0: -one, CONSTANT: tiny}, True)]
-    empty = [Constraint(("side", 0), {0: one, CONSTANT: -tiny}, True), Constraint(("side", 1), {0: -one}, True)]
+    thin = [Constraint(("side", 0), {-1: one}, True), Constraint(("side", 1), {-1: -one, CONSTANT: tiny}, True)]
+    empty = [Constraint(("side", 0), {-1: one, CONSTANT: -tiny}, True), Constraint(("side", 1), {-1: -one}, True)]
     answer = exact_answer(thin)
-    assert answer.point is not None and 0 < answer.point[0] < tiny
+    assert answer.point is not None and 0 < answer.point[-1] < tiny
     assert search_point(thin).multipliers is None
     assert search_point(empty).multipliers is not None
 
 
 def test_no_combination_of_true_constraints_refutes():
     one = fmpq(1)
-    positive = [Constraint(("side", 0), {0: one}), Constraint(("side", 1), {0: -one})]
+    positive = [Constraint(("side", 0), {-1: one}), Constraint(("side", 1), {-1: -one})]
     assert not refutes(positive, [one, one])  # x = 0 is a point
     assert not refutes(positive, [-one, -one])
     assert not refutes(positive, [one, fmpq(2)])
-    strict = [Constraint(("side", 0), {0: one}, True), positive[1]]
+    strict = [Constraint(("side", 0), {-1: one}, True), positive[1]]
     assert refutes(strict, [one, one])
 
 
@@ -90,7 +90,7 @@ def test_small_networks_are_always_decided(widths, seed):
     row = weights[layer][int(rng.integers(len(weights[layer])))]
     row[int(rng.integers(len(row)))] += fmpq(1, int(rng.integers(1, 50)))
     two = network(*zip(weights, (b.entries() for b in one.biases), strict=True))
-    table = UnitTable(widths[0])
+    table = UnitTable()
     reference = over_units(one, table)
     targets = differences(over_units(two, table), reference)
     decision = decide_zero(table.rows, targets, widths[0], budget=4000)
@@ -105,7 +105,7 @@ def test_small_networks_are_always_decided(widths, seed):
 def test_the_budget_is_kept():
     one = network(([[1], [1]], [0, -1]), ([[1, -1]], [0]), ([[1]], [0]))
     two = network(([[1], [1]], [0, -1]), ([[1, -1]], [0]))
-    table = UnitTable(1)
+    table = UnitTable()
     reference = over_units(two, table)
     targets = differences(over_units(one, table), reference)
     for budget in range(8):

@@ -15,8 +15,9 @@ from typing import Any
 
 from flint import fmpq
 
-from jaxtract.certificate.expressions import Expression, combine, direction, fixed_sign, value
+from jaxtract.certificate.expressions import CONSTANT, Expression, combine, value
 from jaxtract.certificate.farkas import Answer, Constraint, exact_answer, search_point
+from jaxtract.certificate.resolve import Resolved, States, constraints_of, needed_units, resolve, units_in
 from precision.dyadic import floor_log2, from_float, power_of_two, round_to_grid
 
 Point = list[fmpq]
@@ -25,9 +26,6 @@ Node = dict[str, Any]
 
 ``strict`` is the side that z = 0 is taken from, "on", "off" or "both".
 """
-
-States = Mapping[int, tuple[bool, bool]]
-"""Of every split unit: whether it is on, and whether strictly (z = 0 excluded)."""
 
 Values = dict[int, fmpq] | dict[int, float]
 
@@ -60,7 +58,7 @@ class Decision:
 
 
 def decide_zero(
-    rows: Sequence[Expression],
+    rows: Mapping[int, Expression],
     targets: Sequence[Expression],
     inputs: int,
     *,
@@ -89,20 +87,10 @@ def decide_zero(
     return Decision(None, None, spent)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Resolved:
-    """What is left in a case: z and s(z) of every unit that matters, over inputs and open units."""
-
-    z: dict[int, Expression]
-    s: dict[int, Expression]
-    open_units: list[int]
-    targets: list[Expression]
-
-
 class _Cases:
     def __init__(
         self,
-        rows: Sequence[Expression],
+        rows: Mapping[int, Expression],
         targets: Sequence[Expression],
         inputs: int,
         budget: int,
@@ -111,7 +99,7 @@ class _Cases:
     ):
         self.rows, self.targets, self.inputs, self.deepest_first = rows, targets, inputs, deepest_first
         self.budget, self.progress, self.cases = budget, progress, 0
-        self.relevant = _needed(rows, targets, inputs)
+        self.relevant = needed_units(rows, targets)
 
     def prove(self, states: States, answer: Answer | None = None) -> Node:
         """The proof of one case; ``answer`` is what is known of its points already."""
@@ -133,7 +121,7 @@ class _Cases:
         unit = self._choose(now, candidates, answer.point)
         return self._split(states, unit, now.z[unit])
 
-    def _search(self, now: _Resolved, states: States) -> Answer:
+    def _search(self, now: Resolved, states: States) -> Answer:
         if self.cases >= self.budget:
             raise OutOfBudgetError
         self.cases += 1
@@ -151,7 +139,7 @@ class _Cases:
             trial = {**states, unit: (on, True)}
             now = resolve(self.rows, self.relevant, trial, self.targets, self.inputs)
             found[on] = self._search(now, trial) if any(now.targets) else None
-        if max(z) < self.inputs:
+        if max(z) <= CONSTANT:
             nodes = {on: self.prove({**states, unit: (on, True)}, found[on]) for on in (True, False)}
             return {"unit": unit, "strict": "both", "on": nodes[True], "off": nodes[False]}
         on, off = found[True], found[False]
@@ -165,16 +153,16 @@ class _Cases:
         }
         return {"unit": unit, "strict": "on" if strict else "off", "on": nodes[True], "off": nodes[False]}
 
-    def _constraints(self, now: _Resolved, states: States) -> list[Constraint]:
-        return constraints_of(now, states, self._open(now, states), self.inputs)
+    def _constraints(self, now: Resolved, states: States) -> list[Constraint]:
+        return constraints_of(now, states, self._open(now, states))
 
-    def _open(self, now: _Resolved, states: States) -> list[int]:
+    def _open(self, now: Resolved, states: States) -> list[int]:
         """Open units that the targets or the split units still depend on."""
         seen = [*now.targets, *(now.z[k] for k in states)]
-        needed = _needed([now.z.get(k, {}) for k in range(len(self.rows))], seen, self.inputs)
-        return [k for k in needed if k in set(now.open_units)]
+        found = set(now.open_units)
+        return [k for k in needed_units(now.z, seen) if k in found]
 
-    def _choose(self, now: _Resolved, candidates: Sequence[int], point: Values | None) -> int:
+    def _choose(self, now: Resolved, candidates: Sequence[int], point: Values | None) -> int:
         """What to split next: a guess, which costs cases when it is bad, and nothing else.
 
         Deepest first: a unit that keeps two near ones apart, else that on which the program's point cheats most.
@@ -191,10 +179,10 @@ class _Cases:
             worst = max(cheats, key=lambda k: cheats[k])
             if cheats[worst] > 1e-6:
                 return worst
-        direct = {key - self.inputs for target in now.targets for key in target if key >= self.inputs}
+        direct = units_in(now.targets)
         return max([k for k in candidates if k in direct] or candidates)
 
-    def _keeps_apart(self, now: _Resolved, candidates: set[int]) -> int | None:
+    def _keeps_apart(self, now: Resolved, candidates: set[int]) -> int | None:
         """A unit in the difference of the first two open units that are nearly one (a changed last bit, say).
 
         Where it is off the two may be one; where it is on they must both be off or both be on.
@@ -207,98 +195,39 @@ class _Cases:
                 lead = max(now.z[one], key=lambda key: abs(now.z[one][key]))
                 ratio = now.z[two].get(lead, fmpq(0)) / now.z[one][lead]
                 left = combine([(fmpq(1), now.z[two]), (-ratio, now.z[one])])
-                between = [key - self.inputs for key in left if key - self.inputs in candidates]
+                between = candidates.intersection(left)
                 if between or one in candidates:
                     return min(between) if between else one
         return None
 
-    def _cheat(self, now: _Resolved, unit: int, point: Values) -> float:
+    def _cheat(self, now: Resolved, unit: int, point: Values) -> float:
         size = float(max(abs(x) for x in now.z[unit].values()))
-        z = sum(float(x) * float(point.get(key, 1.0 if key < 0 else 0.0)) for key, x in now.z[unit].items())
-        return (float(point.get(self.inputs + unit, 0.0)) - max(z, 0.0)) / size
+        known = {**point, CONSTANT: 1.0}
+        z = sum(float(x) * float(known.get(key, 0.0)) for key, x in now.z[unit].items())
+        return (float(known.get(unit, 0.0)) - max(z, 0.0)) / size
 
-    def _try(self, now: _Resolved, point: Values, *, last: bool) -> None:
+    def _try(self, now: Resolved, point: Values, *, last: bool) -> None:
         """Look for a difference at the point; in a case that is fully split, around it too."""
-        start = [_rational(point.get(j, 0.0)) for j in range(self.inputs)]
+        start = [_rational(point.get(key, 0.0)) for key in range(-self.inputs, CONSTANT)]
         self._test(start)
         if not last:
             return
-        moved = sorted({key for target in now.targets for key in target if 0 <= key < self.inputs})
+        moved = sorted(key + self.inputs for key in set().union(*now.targets) if key < CONSTANT)
         for bits in STEP_BITS:
             for j in moved:
                 self._test([*start[:j], start[j] + power_of_two(-bits), *start[j + 1 :]])
 
     def _test(self, point: Point) -> None:
-        known = list(point)
-        for row in self.rows:
+        known = dict(enumerate([*point, fmpq(1)], start=-self.inputs))
+        for unit, row in self.rows.items():
             z = value(row, known)
-            known.append(z if z > 0 else fmpq(0))
+            known[unit] = z if z > 0 else fmpq(0)
         if any(value(target, known) != 0 for target in self.targets):
             raise DifferenceFoundError(point)
 
 
 def _after(progress: Callable[[int], None] | None, before: int) -> Callable[[int], None]:
     return (lambda done: None) if progress is None else (lambda done: progress(before + done))
-
-
-def resolve(
-    rows: Sequence[Expression],
-    relevant: Sequence[int],
-    states: States,
-    targets: Sequence[Expression],
-    inputs: int,
-) -> _Resolved:
-    """Put the states of split units in, and merge the units that are then equal up to scale or side."""
-    z: dict[int, Expression] = {}
-    s: dict[int, Expression] = {}
-    first: dict[object, tuple[int, fmpq]] = {}
-    open_units: list[int] = []
-
-    def put(expression: Expression) -> dict[int, fmpq]:
-        one = fmpq(1)
-        return combine((c, s[key - inputs] if key >= inputs else {key: one}) for key, c in expression.items())
-
-    for k in relevant:
-        z[k] = put(rows[k])
-        sign = (1 if states[k][0] else -1) if k in states else fixed_sign(z[k], inputs)
-        key, lead = direction(z[k]) if z[k] else ((), fmpq(1))
-        if sign:
-            s[k] = z[k] if sign > 0 else {}
-            first.setdefault(key, (k, lead))
-        elif key in first:
-            unit, other = first[key]
-            ratio = lead / other
-            term = (abs(ratio), s[unit])
-            s[k] = combine([term] if ratio > 0 else [term, (fmpq(1), z[k])])
-        else:
-            first[key] = (k, lead)
-            s[k] = {inputs + k: fmpq(1)}
-            open_units.append(k)
-    return _Resolved(z, s, open_units, [put(target) for target in targets])
-
-
-def constraints_of(now: _Resolved, states: States, open_units: Sequence[int], inputs: int) -> list[Constraint]:
-    """What is known in a case: the sides of split units; s(z) >= 0 and s(z) >= z for the open ones that matter."""
-    found = []
-    for k, (on, strict) in states.items():
-        signed = now.z[k] if on else combine([(fmpq(-1), now.z[k])])
-        found.append(Constraint(("side", k), signed, strict))
-    for k in open_units:
-        one = {inputs + k: fmpq(1)}
-        found.append(Constraint(("relu", k), one))
-        found.append(Constraint(("above", k), combine([(fmpq(1), one), (fmpq(-1), now.z[k])])))
-    return found
-
-
-def _needed(rows: Sequence[Expression], targets: Sequence[Expression], inputs: int) -> list[int]:
-    """Units that the targets depend on, directly or through other units, ascending."""
-    needed: set[int] = set()
-    todo = {key - inputs for target in targets for key in target if key >= inputs}
-    while todo:
-        unit = todo.pop()
-        needed.add(unit)
-        todo |= {key - inputs for key in rows[unit] if key >= inputs} - needed
-    return sorted(needed)
 
 
 def _floats(z: Expression) -> dict[int, float]:

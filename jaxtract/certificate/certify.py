@@ -104,8 +104,8 @@ def certify(
 
     Identity is proved by equal canonical forms (the symmetries of Rolnick and Koerding 2020), else by equal
     expressions over common ReLU units, whatever the two architectures (``certificate.units``), else by
-    cases with exact linear programming (``certificate.cases``). Networks with skips are compared as networks whose
-    neurons carry what the skips read: over common units nothing is left of how. A difference is shown by an input.
+    cases with exact linear programming (``certificate.cases``). Skips need nothing of their own: a neuron is an
+    expression over whatever it reads. A difference is shown by an input.
     With at most one hidden layer one of the two is always found; with more the cases may exceed the effort allowed.
 
     Args:
@@ -128,15 +128,14 @@ def certify(
 
 class _Comparison:
     def __init__(self, recovered: ExactNetwork, reference: ExactNetwork, options: CertifyOptions, progress: Progress):
-        self.given = recovered, reference
-        self.recovered, self.reference = recovered.plain(), reference.plain()
+        self.recovered, self.reference = recovered, reference
         self.options, self.progress = options, progress
-        self.forms = canonical_form(self.recovered), canonical_form(self.reference)
+        self.forms = canonical_form(recovered), canonical_form(reference)
+        self.skips = bool(recovered.skips or reference.skips)
 
     def run(self, domain: Domain | None) -> Certificate:
-        one, two = map(canonical_form, self.given)
-        if one == two:
-            neurons = sum(one.widths[1:-1])
+        if self.forms[0] == self.forms[1]:
+            neurons = sum(self.forms[0].widths[1:-1])
             return Certificate("identical", 0.0, neurons, 0, None, "equal canonical forms", {"zero": True})
         proof, witness, method = self._decide()
         if proof is not None:
@@ -152,7 +151,7 @@ class _Comparison:
     def _decide(self) -> tuple[Node | None, Witness | None, str]:
         """(proof of equality or None, witness of a difference or None, method)."""
         self.progress("common units")
-        table = UnitTable(self.reference.inputs)
+        table = UnitTable()
         two = over_units(self.reference, table)
         targets = differences(over_units(self.recovered, table), two)
         if not any(targets):
@@ -176,8 +175,7 @@ class _Comparison:
 
     def _why(self) -> str:
         """What is left to explain when the canonical forms differ."""
-        matching = shared_units(*self.given) if any(network.skips for network in self.given) else None
-        if matching is not None and not matching.unmatched:
+        if self.skips and not shared_units(self.recovered, self.reference).unmatched:
             return ": every neuron oriented by s(-v) = s(v) - v, the affine rest in the skips"
         return "; the neurons differ"
 
@@ -225,9 +223,9 @@ class _Comparison:
         bounds: Bounds | None = None,
     ) -> Certificate:
         one, two = self.forms
-        if any(network.skips for network in self.given):
-            matching = shared_units(*self.given)
-            one, two = self.given
+        if self.skips:
+            one, two = self.recovered, self.reference
+            matching = shared_units(one, two)
         else:
             matching = match(one, two) if len(one.weights) == len(two.weights) else None
         error, matched, unmatched = None, 0, sum(one.widths[1:-1]) + sum(two.widths[1:-1])

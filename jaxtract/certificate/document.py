@@ -10,17 +10,18 @@ from typing import Any
 
 from jaxtract.certificate.bounds import Bounds
 from jaxtract.certificate.certify import Certificate
+from jaxtract.certificate.neurons import neuron_rows
 from jaxtract.certificate.units import Part, UnitTable, over_units
 from jaxtract.certificate.witness import Witness, witness_at
 from jaxtract.network.exact_network import ExactNetwork
 
-FORMAT = "jaxtract-certificate/1"
+FORMAT = "jaxtract-certificate/2"
 
 
 def certificate_document(
     certificate: Certificate, recovered: ExactNetwork, reference: ExactNetwork, versions: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What the file holds, for the two networks that ``certify`` was given; skips are carried (``plain``).
+    """What the file holds, for the two networks that ``certify`` was given.
 
     ``identical``: the unit and exact scale of every neuron, and the cases. ``different``: the witness. ``close``: units
     and scales, the domain, the parts with their slopes and bounds, and the input that attains the lower bound.
@@ -33,7 +34,6 @@ def certificate_document(
             "the verdict is undecided, so there is nothing to certify; allow more cases, or give a domain "
             "on which the difference can be bounded"
         )
-    recovered, reference = recovered.plain(), reference.plain()
     document: dict[str, Any] = {
         "format": FORMAT,
         "verdict": certificate.verdict,
@@ -58,19 +58,14 @@ def seal(document: Mapping[str, Any]) -> str:
 
 def description(network: ExactNetwork) -> dict[str, Any]:
     """Widths and a hash of the weights as exact rationals: the same for every file format."""
-    layers = [
-        [[[str(x) for x in row] for row in weight.tolist()], [str(x) for x in bias.entries()]]
-        for weight, bias in zip(network.weights, network.biases, strict=True)
-    ]
-    return {
-        "widths": list(network.widths),
-        "sha256": hashlib.sha256(json.dumps(layers).encode("ascii")).hexdigest(),
-    }
+    rows = [sorted(row.items()) for layer in neuron_rows(network) for row in layer]
+    text = json.dumps(rows, default=str)
+    return {"widths": list(network.widths), "sha256": hashlib.sha256(text.encode("ascii")).hexdigest()}
 
 
 def _evidence(certificate: Certificate, recovered: ExactNetwork, reference: ExactNetwork) -> dict[str, Any]:
     if certificate.verdict == "identical":
-        table = UnitTable(reference.inputs)
+        table = UnitTable()
         two, one = over_units(reference, table), over_units(recovered, table)
         units = {"recovered": _parts(one.parts), "reference": _parts(two.parts)}
         return {"units": units, "proof": certificate.proof}
@@ -101,5 +96,5 @@ def _at(witness: Witness) -> dict[str, Any]:
     }
 
 
-def _parts(layers: Sequence[Sequence[Part]]) -> list[list[Any]]:
-    return [[part if isinstance(part, str) else [part[0], str(part[1])] for part in layer] for layer in layers]
+def _parts(parts: Sequence[Part]) -> list[Any]:
+    return [part if isinstance(part, str) else [part[0], str(part[1])] for part in parts]

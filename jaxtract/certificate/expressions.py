@@ -1,4 +1,4 @@
-"""Affine expressions in the inputs and the ReLU units of a network, over the rationals."""
+"""Affine expressions over the rationals, in the inputs and in neurons or units that are never negative."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Iterable, Mapping
 
 from flint import fmpq
 
-CONSTANT = -1
-"""Key of the constant term; inputs are 0 .. d - 1, unit k is d + k."""
+CONSTANT = 0
+"""Key of the constant term. Input j of d has the key j - d; neurons, or units, have the keys 1, 2, ..."""
 
 Expression = Mapping[int, fmpq]
 """Coefficient by key; keys with the coefficient zero are absent, so equal expressions are equal dicts."""
 
-
 Direction = tuple[tuple[int, fmpq], ...]
 
 
-def combine(terms: Iterable[tuple[fmpq, Expression]], constant: fmpq | int = 0) -> dict[int, fmpq]:
-    """constant + the sum of factor * expression."""
-    total: dict[int, fmpq] = {CONSTANT: fmpq(constant)}
+def combine(terms: Iterable[tuple[fmpq, Expression]]) -> dict[int, fmpq]:
+    """The sum of factor * expression."""
+    total: dict[int, fmpq] = {}
     for factor, expression in terms:
         if factor == 0:
             continue
@@ -26,6 +25,21 @@ def combine(terms: Iterable[tuple[fmpq, Expression]], constant: fmpq | int = 0) 
             before = total.get(key)
             total[key] = factor * coefficient if before is None else before + factor * coefficient
     return {key: coefficient for key, coefficient in total.items() if coefficient != 0}
+
+
+def less(one: Expression, two: Expression) -> dict[int, fmpq]:
+    """one - two."""
+    return combine([(fmpq(1), one), (fmpq(-1), two)])
+
+
+def over_inputs(inputs: int) -> dict[int, Expression]:
+    """What the constant and the inputs stand for: themselves."""
+    return {key: {key: fmpq(1)} for key in range(-inputs, CONSTANT + 1)}
+
+
+def put(forms: Mapping[int, Expression], expression: Expression) -> dict[int, fmpq]:
+    """The expression with ``forms`` for what it is over."""
+    return combine((coefficient, forms[key]) for key, coefficient in expression.items())
 
 
 def direction(expression: Expression) -> tuple[Direction, fmpq]:
@@ -41,19 +55,18 @@ def direction(expression: Expression) -> tuple[Direction, fmpq]:
     return tuple((key, coefficient / lead) for key, coefficient in ordered), lead
 
 
-def fixed_sign(expression: Expression, inputs: int) -> int:
-    """+1 or -1 when no term can be negative or positive (units are never negative), else 0; +1 for zero."""
-    if any(0 <= key < inputs for key in expression):
+def fixed_sign(expression: Expression) -> int:
+    """+1 or -1 when no term can be negative or positive, else 0; +1 for zero."""
+    if any(key < CONSTANT for key in expression):
         return 0
     if all(coefficient > 0 for coefficient in expression.values()):
         return 1
     return -1 if all(coefficient < 0 for coefficient in expression.values()) else 0
 
 
-def value(expression: Expression, known: list[fmpq]) -> fmpq:
-    """The expression where inputs and units have the values ``known``, in the order of their keys."""
-    total = expression.get(CONSTANT, fmpq(0))
+def value(expression: Expression, known: Mapping[int, fmpq]) -> fmpq:
+    """The expression where its keys have the values ``known``."""
+    total = fmpq(0)
     for key, coefficient in expression.items():
-        if key != CONSTANT:
-            total += coefficient * known[key]
+        total += coefficient * known[key]
     return total

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from jaxtract._x64 import enable_x64
 from jaxtract.certificate.domain import Box, Domain
-from jaxtract.certificate.expressions import CONSTANT, Expression, combine
+from jaxtract.certificate.expressions import Expression, less
 from jaxtract.certificate.pairing import Paired
 from jaxtract.certificate.witness import values
 from jaxtract.network.exact_network import ExactNetwork
@@ -44,7 +44,7 @@ class Lower:
 
 
 _Level = tuple[Float[Array, "rows keys"], Float[Array, "rows keys"], Float[Array, "rows keys"]]
-"""(reference, scaled difference, recovered) over (constant, inputs, units so far)."""
+"""(reference, scaled difference, recovered) over (inputs, constant, units so far)."""
 
 
 def lower_bound(
@@ -89,13 +89,11 @@ def largest_differences(
 def _levels(paired: Paired) -> tuple[list[_Level], float]:
     """Runs of rows as float64 arrays, differences divided by their largest entry; 1 / that entry."""
     runs = list(paired.runs())
-    differences = [
-        [combine([(fmpq(1), e), (fmpq(-1), g)]) for e, g in zip(ones, twos, strict=True)] for ones, twos, _ in runs
-    ]
+    differences = [[less(e, g) for e, g in zip(ones, twos, strict=True)] for ones, twos, _ in runs]
     size = max((abs(x) for rows in differences for row in rows for x in row.values()), default=fmpq(1))
     levels: list[_Level] = []
     for (ones, twos, known), rows in zip(runs, differences, strict=True):
-        keys = range(CONSTANT, paired.inputs + known)
+        keys = range(-paired.inputs, 1 + known)
         arrays = (_array(twos, keys, fmpq(1)), _array(rows, keys, size), _array(ones, keys, fmpq(1)))
         levels.append(arrays)
     return levels, _float(1 / size)
@@ -105,7 +103,7 @@ def _array(rows: Sequence[Expression], keys: range, size: fmpq) -> Float[Array, 
     table = np.zeros((len(rows), len(keys)))
     for i, row in enumerate(rows):
         for key, x in row.items():
-            table[i, key - CONSTANT] = _float(x / size)
+            table[i, key - keys.start] = _float(x / size)
     return jnp.asarray(table)
 
 
@@ -118,7 +116,7 @@ def _float(x: fmpq) -> float:
 
 def _difference(levels: list[_Level], point: Float[Array, " inputs"], scale: float) -> Float[Array, " outputs"]:
     """(f' - f) * scale at one point."""
-    h = jnp.concatenate([jnp.ones(1), point])
+    h = jnp.concatenate([point, jnp.ones(1)])
     d = jnp.zeros_like(h)
     for reference, difference, recovered in levels[:-1]:
         z = reference @ h

@@ -84,14 +84,12 @@ def shared_units(recovered: ExactNetwork, reference: ExactNetwork) -> Matching:
     In the class of networks with all skips a neuron can be turned round, s(-v) = s(v) - v, and its expression over the
     inputs and earlier units is unique up to scale and sign: equal or not, with no error between.
     """
-    table = UnitTable(reference.inputs)
+    table = UnitTable()
     units, neurons = [], 0
     for network in (reference, recovered):
-        parts = over_units(network.plain(), table).parts
-        # Behind a layer's own neurons stand those that carry.
-        own = [part for layer, width in zip(parts, network.widths[1:], strict=False) for part in layer[:width]]
-        units.append({part[0] for part in own if not isinstance(part, str)})
-        neurons += len(own)
+        parts = over_units(network, table).parts
+        units.append({part[0] for part in parts if not isinstance(part, str)})
+        neurons += len(parts)
     shared = len(units[0] & units[1])
     return Matching(shared, neurons - 2 * shared, None)
 

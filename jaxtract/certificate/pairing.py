@@ -7,9 +7,19 @@ from collections.abc import Iterator, Sequence
 
 from flint import fmpq
 
-from jaxtract.certificate.expressions import CONSTANT, Direction, Expression, combine, direction, fixed_sign
+from jaxtract.certificate.expressions import (
+    CONSTANT,
+    Direction,
+    Expression,
+    combine,
+    direction,
+    fixed_sign,
+    over_inputs,
+    put,
+)
 from jaxtract.certificate.matching import match_rows
-from jaxtract.certificate.units import Part, always, relu, row_sign
+from jaxtract.certificate.neurons import neuron_rows
+from jaxtract.certificate.units import Part, always, relu
 from jaxtract.network.exact_network import ExactNetwork
 
 
@@ -18,12 +28,12 @@ class Side:
     """One of the two networks over the common numbering.
 
     Attributes:
-        parts: for every hidden layer, what became of each neuron.
-        rows: ``rows[k]`` is z_k; zero where this network has no such unit.
+        parts: what became of each hidden neuron, layer after layer.
+        rows: z_1, z_2, ...; zero where this network has no such unit.
         outputs: affine in inputs and units.
     """
 
-    parts: tuple[tuple[Part, ...], ...]
+    parts: tuple[Part, ...]
     rows: tuple[Expression, ...]
     outputs: tuple[Expression, ...]
 
@@ -42,7 +52,7 @@ class Paired:
         one, two = self.recovered, self.reference
         start = 0
         for k in range(len(two.rows)):
-            if any(key >= self.inputs + start for key in (*one.rows[k], *two.rows[k])):
+            if any(key > start for key in (*one.rows[k], *two.rows[k])):
                 yield one.rows[start:k], two.rows[start:k], start
                 start = k
         if two.rows:
@@ -58,22 +68,22 @@ def pair(recovered: ExactNetwork, reference: ExactNetwork) -> Paired:
     """
     one, two = _Growing(recovered), _Growing(reference)
     count = paired = 0
-    for layer in range(max(one.hidden, two.hidden)):
+    for layer in range(max(len(one.layers), len(two.layers))):
         ones, twos = one.new_units(layer), two.new_units(layer)
         keys = sorted({key for z in (*ones, *twos) for key in z})
         pairs = match_rows(_vectors(ones, keys), _vectors(twos, keys), opposite=True)
         for p in pairs:
+            count += 1
             one.place(count, combine([(1 / p.scale, ones[p.one])]))
             two.place(count, twos[p.two])
-            count += 1
         paired += len(pairs)
         for growing, units, taken in ((one, ones, {p.one for p in pairs}), (two, twos, {p.two for p in pairs})):
             for i in range(len(units)):
                 if i not in taken:
-                    growing.place(count, units[i])
                     count += 1
-        one.close(layer)
-        two.close(layer)
+                    growing.place(count, units[i])
+        one.close()
+        two.close()
     return Paired(reference.inputs, one.side(count), two.side(count), paired)
 
 
@@ -81,10 +91,9 @@ class _Growing:
     """One network on its way through the layers."""
 
     def __init__(self, network: ExactNetwork):
-        self.network = network
-        self.hidden = len(network.weights) - 1
-        self.state: list[Expression] = [{j: fmpq(1)} for j in range(network.inputs)]
-        self.parts: list[tuple[Part, ...]] = []
+        *self.layers, self.outputs = neuron_rows(network)
+        self.forms = over_inputs(network.inputs)
+        self.parts: list[Part] = []
         self.rows: dict[int, Expression] = {}
         self.known: dict[Direction, tuple[int, fmpq]] = {}
         self.z: list[Expression] = []
@@ -93,8 +102,9 @@ class _Growing:
 
     def new_units(self, layer: int) -> list[Expression]:
         """Units of a layer that are not placed yet, each once; none if there is no such hidden layer."""
-        self.z = self.affine(layer) if layer < self.hidden else []
-        self.signs = self.row_signs(layer) if layer < self.hidden else []
+        rows = self.layers[layer] if layer < len(self.layers) else []
+        self.z = [put(self.forms, row) for row in rows]
+        self.signs = [fixed_sign(row) or fixed_sign(z) for row, z in zip(rows, self.z, strict=True)]
         self.directions = [None if sign else direction(z) for z, sign in zip(self.z, self.signs, strict=True)]
         found: dict[Direction, Expression] = {}
         for z, seen in zip(self.z, self.directions, strict=True):
@@ -107,27 +117,15 @@ class _Growing:
         self.rows[unit] = row
         self.known[key] = (unit, lead)
 
-    def close(self, layer: int) -> None:
-        """All units of the layer are placed: what its neurons are, and the state after it."""
-        if layer >= self.hidden:
-            return
-        met = zip(self.signs, self.directions, strict=True)
-        parts: tuple[Part, ...] = tuple(self._part(sign, seen) for sign, seen in met)
-        self.state = [relu(z, part, self.network.inputs) for z, part in zip(self.z, parts, strict=True)]
-        self.parts.append(parts)
-
-    def affine(self, layer: int) -> list[Expression]:
-        rows = zip(self.network.weights[layer].tolist(), self.network.biases[layer].entries(), strict=True)
-        return [combine(zip(row, self.state, strict=True), bias) for row, bias in rows]
-
-    def row_signs(self, layer: int) -> list[int]:
-        rows = zip(self.network.weights[layer].tolist(), self.network.biases[layer].entries(), strict=True)
-        own = [row_sign(row, bias, layer) for row, bias in rows]
-        return [sign or fixed_sign(z, self.network.inputs) for sign, z in zip(own, self.z, strict=True)]
+    def close(self) -> None:
+        """All units of the layer are placed: what its neurons are over them."""
+        for z, sign, seen in zip(self.z, self.signs, self.directions, strict=True):
+            self.parts.append(self._part(sign, seen))
+            self.forms[len(self.parts)] = relu(z, self.parts[-1])
 
     def side(self, count: int) -> Side:
-        rows = tuple(self.rows.get(k, {}) for k in range(count))
-        return Side(tuple(self.parts), rows, tuple(self.affine(self.hidden)))
+        rows = tuple(self.rows.get(k, {}) for k in range(1, count + 1))
+        return Side(tuple(self.parts), rows, tuple(put(self.forms, row) for row in self.outputs))
 
     def _part(self, sign: int, seen: tuple[Direction, fmpq] | None) -> Part:
         if seen is None:

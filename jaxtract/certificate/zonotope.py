@@ -22,7 +22,7 @@ from typing import Any, Literal
 from flint import arb, arb_mat, ctx, fmpq, fmpq_mat
 
 from jaxtract.certificate.domain import Ball, root_up
-from jaxtract.certificate.expressions import CONSTANT, Expression, combine
+from jaxtract.certificate.expressions import CONSTANT, Expression, less
 from jaxtract.certificate.pairing import Paired
 from jaxtract.network.exact_network import fraction, rational
 
@@ -97,14 +97,13 @@ class Propagator:
         return contextlib.nullcontext() if self.prec is None else ctx.workprec(self.prec)
 
     def _rows(self, recovered: Sequence[Expression], reference: Sequence[Expression], known: int) -> _Rows:
-        difference = [combine([(fmpq(1), e), (fmpq(-1), g)]) for e, g in zip(recovered, reference, strict=True)]
+        difference = [less(e, g) for e, g in zip(recovered, reference, strict=True)]
 
         def numbers(rows: Sequence[Expression], keys: range) -> list[list[Scalar]]:
             zero = fmpq(0)
             return [[self.number(row.get(key, zero)) for key in keys] for row in rows]
 
-        constant, inputs = range(CONSTANT, 0), range(self.inputs)
-        units = range(self.inputs, self.inputs + known)
+        constant, inputs, units = range(CONSTANT, 1), range(-self.inputs, CONSTANT), range(1, 1 + known)
         return _Rows(
             [row[0] for row in numbers(reference, constant)],
             numbers(reference, inputs),

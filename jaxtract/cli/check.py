@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import struct
+import sys
 import tempfile
 from collections.abc import Iterator
 from importlib import resources
@@ -25,6 +27,10 @@ fractions only and imports nothing else of the package: jaxtract/certificate/che
 Networks are a run's directory, an exact.json, a .npz, an .onnx (read by jaxtract first) or a built-in name.
 
 exit code: 0 accepted; 1 rejected; 2 bad input."""
+
+
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, struct.error)
+"""What the checker raises: ValueError where something does not hold, the rest where a document is no certificate."""
 
 
 def add_check(commands: Any) -> None:
@@ -49,13 +55,26 @@ def _check(options: argparse.Namespace, command: list[str]) -> int:
     with contextlib.ExitStack() as stack:
         places = [stack.enter_context(_readable(place)) for place in (options.recovered, options.reference)]
         stack.enter_context(errors.status("checking"))
+        stack.enter_context(_long_integers())
         try:
             verdict = check_files(options.certificate, *places)
-        except ValueError as error:
-            errors.print(f"[bold red]rejected:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        except MALFORMED as error:
+            said = str(error) if type(error) is ValueError else f"malformed: {error!r}"
+            errors.print(f"[bold red]rejected:[/] {escape(said)}", highlight=False, soft_wrap=True)
             return INCOMPLETE
     print(f"accepted: {verdict}")
     return CLAIM_REACHED
+
+
+@contextlib.contextmanager
+def _long_integers() -> Iterator[None]:
+    """Python reads no decimal numbers of more than 4,300 digits unless told to; rationals may have more."""
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        yield
+    finally:
+        sys.set_int_max_str_digits(limit)
 
 
 @contextlib.contextmanager
