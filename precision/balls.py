@@ -106,6 +106,18 @@ class BallContext(Context):
         return round_to_grid(middle(value), bits)
 
 
+def independent_sum(terms: Iterable[Number]) -> arb:
+    """A sum whose terms have independent errors: the radius is the root of the sum of squares, and no proof."""
+    balls = [arb(x) for x in terms]
+    radii = np.array([float(x.rad()) for x in balls])
+    return arb(sum((x.mid() for x in balls), arb(0)).mid(), float(np.sqrt(radii @ radii)))
+
+
+def bits_in_use() -> int:
+    """Bits of the answers that balls are made from just now; between ``BallContext.working()`` and its end."""
+    return ctx.prec - GUARD_BITS
+
+
 def ball(value: fmpq, radius: fmpq) -> arb:
     """The ball around ``value`` with the given radius."""
     return arb(value, arb(radius))

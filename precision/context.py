@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 from flint import fmpq, fmpq_mat, fmpz, fmpz_mat
 
+FEW_BITS = 80
+"""Answers with fewer bits are measured over distances as long as regions allow."""
+
 Number = Any
 """A number of a context: ``fmpq`` in the exact one, ``mpf`` in the others. Both know + - * / and <."""
 
@@ -34,6 +37,11 @@ class Context(abc.ABC):
     """A difference is taken over 2^-step_bits of the room that it has."""
     beside_bits: int
     """Places 2^-beside_bits on both sides of a boundary show whether f bends there."""
+
+    @property
+    def few_bits(self) -> bool:
+        """Whether answers have so few bits that short differences are too dear: doubles, or thereabouts."""
+        return self.answer_bits is not None and self.answer_bits < FEW_BITS
 
     @property
     def exact(self) -> bool:

@@ -25,13 +25,17 @@ class RoundedContext(Context):
 
     The arithmetic itself runs ``GUARD_BITS`` above the answers, so that only the answers limit.
     The mpmath context is private: its precision is set here once, never globally.
+
+    Attributes:
+        error_unit: where it was measured, a bound on the error of an answer at x over 1 + max |x|.
     """
 
-    def __init__(self, name: str, claim: str, *, prec: int, answer_bits: int):
+    def __init__(self, name: str, claim: str, *, prec: int, answer_bits: int, error_unit: fmpq | None = None):
         self.name = name
         self.claim = claim
         self.prec = prec
         self.answer_bits = answer_bits
+        self.error_unit = error_unit
         self.step_bits = self.beside_bits = answer_bits // 4
         self.arithmetic: Any = type(mpmath.mp)()
         self.arithmetic.prec = answer_bits + GUARD_BITS
@@ -40,6 +44,12 @@ class RoundedContext(Context):
     def coarser(self, answer_bits: int) -> RoundedContext:
         """The same context with fewer bits to an answer: for differences of answers and something rougher."""
         return RoundedContext(self.name, self.claim, prec=self.prec or answer_bits, answer_bits=answer_bits)
+
+    def measured(self, answer_bits: int, error_unit: fmpq) -> RoundedContext:
+        """The same context for a black box whose rounding was measured."""
+        return RoundedContext(
+            self.name, self.claim, prec=self.prec or answer_bits, answer_bits=answer_bits, error_unit=error_unit
+        )
 
     def number(self, value: fmpq | fmpz | Fraction | int | float) -> Number:
         if isinstance(value, fmpq):

@@ -19,6 +19,7 @@ from flint import fmpq
 from jaxtract.measurement.affine_pieces import AffinePiece, measure_pieces
 from jaxtract.measurement.bend_test import bends
 from jaxtract.measurement.jumps import ridges_between
+from jaxtract.measurement.noise import measured_context, term_size
 from jaxtract.measurement.ridge_form import RidgeForm
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
@@ -121,7 +122,7 @@ class DepthTwo:
         test_bends: bool = False,
     ):
         self.first_line: tuple[Line, LineProfile] | None = None
-        self.test_bends = test_bends and context.name != "float64"
+        self.test_bends = test_bends
         self.context = context
         self.options = options
         self.progress = progress
@@ -176,6 +177,9 @@ class DepthTwo:
         )
 
     def _check_oracle(self) -> None:
+        if self.context.name == "float64":
+            self.context = self.oracle.context = measured_context(self.oracle, self.rng)
+            self.form = RidgeForm.zero(self.context, self.oracle.inputs, self.oracle.outputs)
         line = random_line(self.oracle.inputs, self.rng)
         self.oracle.check_determinism(scattered(dyadic_matrix([line.base], self.oracle.inputs)))
         near = [fmpq(0), power_of_two(-320), power_of_two(-319), power_of_two(-40)]
@@ -234,6 +238,8 @@ class DepthTwo:
                 context, resolution_bits=self.options.resolution_bits, cells=(fmpq(0),), size=self.verified.size
             )
         line = random_line(self.oracle.inputs, self.rng, base)
+        terms = term_size(self.context, max(abs(x) for x in line.base))
+        settings = dataclasses.replace(settings, size=max(settings.size, terms))
         self.progress.phase("search")
         (profile,) = search_lines(
             asker,

@@ -23,7 +23,8 @@ SUMMED_TERMS = 4
 class BallAsker:
     """The black box with answers as balls, as wide as answers are rounded.
 
-    The terms that an answer is summed from grow like 1 + |x|; their size is read off the answers seen so far.
+    The terms that an answer is summed from grow like 1 + |x|. Where the rounding of the black box was not measured, their
+    size is read off the answers seen so far.
     """
 
     def __init__(self, plain: Asker, rounded: RoundedContext):
@@ -41,9 +42,10 @@ class BallAsker:
         for row, size in zip(middles, sizes, strict=True):
             self._scale = max(self._scale, *(abs(x).mid() / size for x in row))
         out = np.empty(answers.shape, dtype=object)
+        unit = self.balls.rounded.error_unit
+        bound = self.context.noise(self._scale * SUMMED_TERMS) if unit is None else arb(unit)
         for i, size in enumerate(sizes):
-            radius = self.context.noise(self._scale * size * SUMMED_TERMS)
-            out[i] = [arb(x, radius) for x in middles[i]]
+            out[i] = [arb(x, bound * size) for x in middles[i]]
         return out
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from flint import fmpq
 
 from jaxtract.measurement.affine_pieces import inside_piece
-from jaxtract.oracle.points import points_on_line, stars
+from jaxtract.oracle.points import PointBatch, points_on_line, scattered, stars
 from jaxtract.search.context_lines import Asker
 from jaxtract.search.lines import Line, LineProfile
+from precision.dyadic import DyadicMatrix, dyadic_exponent, power_of_two
+
+SHORTER_BITS = 3
+"""A step that left its region is tried again this much shorter."""
 
 
 def gradient_columns(
@@ -26,6 +31,8 @@ def gradient_columns(
     # The line may be stretched (a border seen from near): a step keeps its length along the line.
     unit = abs(line.direction[line.pivot])
     places = [(position, step * unit) for position, step in (inside_piece(context, profile, i) for i in pieces)]
+    if context.few_bits:
+        return _by_long_steps(asker, line, places, axes, outputs)
     bases = points_on_line(line.base, line.direction, [position for position, _ in places])
     answers = asker.ask(stars(bases, [step for _, step in places], axes), "measure")
     answers = answers.reshape(len(pieces), len(axes), outputs)
@@ -34,6 +41,50 @@ def gradient_columns(
         value = profile.pieces[piece].on(context, position)
         columns[i] = (answers[i] - value).T * context.number(1 / step)
     return columns
+
+
+def _by_long_steps(
+    asker: Asker, line: Line, places: Sequence[tuple[fmpq, fmpq]], axes: Sequence[int], outputs: int
+) -> np.ndarray:
+    """The same where every bit counts: steps as long as each region allows, to both sides, checked against its middle.
+
+    A step that leaves the region shows, because the three answers are then not collinear; it is asked again, shorter.
+    Two queries for every entry, more for some, and one for every region.
+    """
+    context = asker.context
+    bases = points_on_line(line.base, line.direction, [position for position, _ in places])
+    values = asker.ask(scattered(bases), "measure")
+    columns = np.empty((len(places), outputs, len(axes)), dtype=object)
+    waiting = [(i, k) for i in range(len(places)) for k in range(len(axes))]
+    for bits in range(context.step_bits - 1, -1, -SHORTER_BITS):
+        steps = [places[i][1] * power_of_two(bits) for i, _ in waiting]
+        batch = axis_steps(bases, waiting, axes, steps)
+        answers = asker.ask(batch, "measure").reshape(len(waiting), 2, outputs)
+        again = []
+        for (i, k), step, (behind, before) in zip(waiting, steps, answers, strict=True):
+            if any(x != 0 for x in before + behind - 2 * values[i]):
+                again.append((i, k))
+            columns[i, :, k] = (before - behind) * context.number(1 / (2 * step))
+        waiting = again
+        if not waiting:
+            break
+    return columns
+
+
+def axis_steps(
+    bases: DyadicMatrix, chosen: Sequence[tuple[int, int]], axes: Sequence[int], steps: Sequence[fmpq]
+) -> PointBatch:
+    """From base i a step back and one forth along axis k, for all chosen (i, k)."""
+    exponent = max(dyadic_exponent(step) for step in steps)
+    whole = [step * power_of_two(exponent) for step in steps]
+    return PointBatch(
+        bases,
+        None,
+        tuple(i for i, _ in chosen for _ in range(2)),
+        tuple(axes[k] for _, k in chosen for _ in range(2)),
+        tuple(side * step.p for step in whole for side in (-1, 1)),
+        exponent,
+    )
 
 
 def whole_gradient(line: Line, slope: np.ndarray, columns: np.ndarray, axes: Sequence[int]) -> np.ndarray:

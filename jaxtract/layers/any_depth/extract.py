@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from flint import fmpq
 
 from jaxtract.layers.any_depth.found_layers import stacked
 from jaxtract.layers.any_depth.kinks.input_slice import SliceAsker
@@ -31,6 +32,7 @@ from jaxtract.layers.any_depth.whole.examine import Examiner
 from jaxtract.layers.any_depth.whole.extreme_lines import extreme_line
 from jaxtract.layers.any_depth.whole.read_output import OutputReader
 from jaxtract.measurement.balls import measured_profile
+from jaxtract.measurement.noise import measured_context, term_size
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
 from jaxtract.oracle.oracle import Oracle
 from jaxtract.report.outcome import Extraction, Outcome
@@ -42,8 +44,7 @@ from jaxtract.signs.plainest import plainest, without_opposites
 from precision.context import Context
 from precision.dyadic import dyadic_matrix, from_float, round_to_grid
 
-DEEP_CONTEXTS = ("exact", "mp")
-"""Answers in doubles leave too few bits for the walks along boundaries."""
+DEEP_CONTEXTS = ("exact", "mp", "float64")
 
 ROUNDED_REACH_BITS = 8
 """Lines of rounded answers are searched to 2^8, and further while their ends still bend."""
@@ -127,8 +128,10 @@ class AnyDepth:
             if isinstance(oracle, CountingOracle)
             else CountingOracle(oracle, context, max_queries=options.max_queries, on_queries=progress.queries)
         )
-        settings = _deep_settings(context, options.resolution_bits)
         rng = np.random.default_rng(options.seed)
+        if context.name == "float64":
+            context = counted.context = measured_context(counted, rng)
+        settings = _deep_settings(context, options.resolution_bits)
         self.state = Recovery(counted, context, settings, rng, progress, options.widths)
         self.signs = SignSources(self.state)
         self.layer_of_kink = LayerOfKink(self.state, self.signs)
@@ -334,4 +337,5 @@ class AnyDepth:
 def _deep_settings(context: Context, resolution_bits: int) -> LineSettings:
     """Where answers are rounded, a line whose ends are far out is known less well near the origin."""
     settings = settings_for(context, resolution_bits=resolution_bits)
+    settings = dataclasses.replace(settings, size=term_size(context, fmpq(0)))
     return settings if context.exact else dataclasses.replace(settings, reach_bits=ROUNDED_REACH_BITS)

@@ -92,6 +92,9 @@ class Recovery:
 
     def unexplained(self) -> list[Kink]:
         kinks = self.pool.all_kinks()
+        if not self.numbers.exact:
+            # What rounding leaves of kinks that are hardly apart has no normal; nothing can be made of it.
+            kinks = [k for k in kinks if not self.pool.is_measured(k) or self.pool.sighting(*k).form is not None]
         if not self.layers:
             return kinks
         heights = self.pool.heights(self.known(len(self.layers)), self.pool.places(kinks))[0]

@@ -7,17 +7,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from flint import arb_mat, fmpq, fmpq_mat, fmpz, fmpz_mat
+from flint import arb, arb_mat, fmpq, fmpq_mat, fmpz, fmpz_mat
 
 from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern, patterns_of
 from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.measurement.balls import measured_profile, measuring, searching
+from jaxtract.measurement.noise import term_size
 from jaxtract.measurement.gradients import gradient_columns, whole_gradient
 from jaxtract.search.context_lines import Asker, LineSettings, search_lines
 from jaxtract.search.lines import Line, LineProfile
-from precision.balls import middle, steepest, vanishes
+from precision.balls import accuracy_bits, middle, steepest, vanishes
 from precision.context import Number, common_denominator
 from precision.dyadic import dyadic_matrix
+
+FEWEST_BITS = 16
+"""Bits that a measured normal must have: two kinks that are hardly told apart give none."""
 
 Place = tuple[int, Number]
 """(line, position on it)"""
@@ -98,11 +102,13 @@ class Pool:
         self, lines: Sequence[Line], settings: LineSettings, cuts: Sequence[Sequence[fmpq]] | None = None
     ) -> None:
         """Search lines whose base and direction are dyadic; they join the pool."""
+        asker = searching(self.asker)
+        farthest = max(max(abs(x) for x in line.base) for line in lines)
         found = search_lines(
-            searching(self.asker),
+            asker,
             dyadic_matrix([line.base for line in lines], self.inputs),
             dyadic_matrix([line.direction for line in lines], self.inputs),
-            settings=settings,
+            settings=dataclasses.replace(settings, size=max(settings.size, term_size(asker.context, farthest))),
             cuts=cuts,
         )
         profiles = [measured_profile(self.asker, profile) for profile in found]
@@ -225,7 +231,12 @@ def _form(jump: np.ndarray, point: Sequence[fmpq]) -> RationalForm | None:
     sizes = [max(abs(x) for x in row) for row in jump]
     o = max(range(len(sizes)), key=lambda k: sizes[k])
     pivot = steepest(jump[o])
-    if vanishes(sizes[o]) or any(any(row * jump[o][pivot] != jump[o] * row[pivot]) for row in jump):
+    if vanishes(sizes[o]) or _too_rough(jump[o], sizes[o]) or any(any(row * jump[o][pivot] != jump[o] * row[pivot]) for row in jump):
         return None
     normal = list(jump[o])
     return RationalForm(normal, -sum((n * x for n, x in zip(normal, point, strict=True)), fmpq(0)))
+
+
+def _too_rough(normal: Sequence[Number], size: Number) -> bool:
+    """Whether a normal is known to so few bits that its hyperplane would be met everywhere."""
+    return any(accuracy_bits(n, size) < FEWEST_BITS for n in normal if isinstance(n, arb))

@@ -7,6 +7,9 @@ all of these equations together leaves the error of a kink and the condition of 
 With Y a float64 pseudo-inverse of the equations G u = g, and u known to lie in a ball around u0, the identity
 u = u0 + Y (g - G u0) + (I - Y G)(u - u0) encloses u again, in a ball that is smaller by the rounding of Y (Krawczyk
 1969). Directions that the kinks do not determine keep the ball that they had.
+
+Where bits are few, bounds that add up the worst leave nothing. Errors are then taken for independent: weighted least
+squares over the kinks and what was known before, with radii from the covariance, and from how well the kinks agree.
 """
 
 from __future__ import annotations
@@ -18,12 +21,23 @@ import numpy as np
 from flint import arb, arb_mat
 
 from jaxtract.layers.any_depth.found_layers import Row
-from precision.balls import steepest, to_float, vanishes
-from precision.context import Number
+from precision.balls import bits_in_use, independent_sum, steepest, to_float, vanishes
+from precision.context import FEW_BITS, Number
 
 MOST_ROUNDS = 80
 SPARE_KINKS = 2
 """Kinks beyond the unknowns."""
+
+DEVIATIONS = 6
+"""A radius is about so many standard deviations."""
+
+LEAST_SHARE = 0.05
+"""Kinks that agree much better than their errors let expect make a radius smaller, but not beyond this share."""
+
+CONTRADICTORY = 2.0
+"""Least squares that leave more than this share of an error are no fit."""
+
+TINY = 2.0**-100
 
 SINGULAR = 1e-9
 """Directions that the kinks show this much more weakly than the others keep the ball that they had."""
@@ -40,7 +54,8 @@ def refined(row: Row, activations: Sequence[Sequence[Number]]) -> Row:
         The same row where there are too few kinks, or where they contradict it.
     """
     width = len(row.weights)
-    if row.exact or row.missing or len(activations) < width + SPARE_KINKS:
+    estimated = bits_in_use() < FEW_BITS
+    if row.exact or row.missing or len(activations) < (1 if estimated else width + SPARE_KINKS):
         return row
     weights = [arb(w) for w in row.weights if w is not None]
     pivot = steepest(weights)
@@ -50,7 +65,7 @@ def refined(row: Row, activations: Sequence[Sequence[Number]]) -> Row:
     start = [*(weights[i] / weights[pivot] for i in others), row.bias / weights[pivot]]
     left = arb_mat([[*(arb(a[i]) for i in others), arb(1)] for a in activations])
     right = arb_mat([[-arb(a[pivot])] for a in activations])
-    solved = _enclosed(left, right, start)
+    solved = _estimated(left, right, start) if estimated else _enclosed(left, right, start)
     if solved is None:
         return row
     scale = weights[pivot].mid()
@@ -58,6 +73,38 @@ def refined(row: Row, activations: Sequence[Sequence[Number]]) -> Row:
     for i, value in zip(others, solved, strict=False):
         found[i] = value * scale
     return dataclasses.replace(row, weights=found, bias=solved[-1] * scale)
+
+
+def _estimated(left: arb_mat, right: arb_mat, start: Sequence[arb]) -> list[arb] | None:
+    """Balls of several standard deviations for the solution of left u = right, known before to lie in ``start``."""
+    middles = [x.mid() for x in start]
+    rest = [
+        independent_sum([value, *(-x * u for x, u in zip(row, middles, strict=True))])
+        for row, (value,) in zip(left.tolist(), right.tolist(), strict=True)
+    ]
+    errors = np.array([max(to_float(x.rad()), TINY) for x in rest])
+    before = np.array([max(to_float(x.rad()), TINY) for x in start])
+    gaps = np.array([to_float(x.mid()) for x in rest])
+    matrix = np.array([[to_float(x) for x in row] for row in left.tolist()])
+    # Unknowns in units of what was known before; every equation in units of its error.
+    scaled = np.concatenate([matrix * before / errors[:, None], np.eye(len(before))])
+    inverse = np.linalg.pinv(scaled)
+    step = inverse[:, : len(gaps)] @ (gaps / errors)
+    left_over = gaps / errors - scaled[: len(gaps)] @ step
+    if np.any(np.abs(left_over) > CONTRADICTORY) or np.any(np.abs(step) > CONTRADICTORY):
+        return None
+    spare = len(gaps) - len(before)
+    share = 1.0
+    if spare >= SPARE_KINKS:
+        seen = DEVIATIONS * float(np.sqrt(left_over @ left_over / spare)) * (1 + 2 / np.sqrt(spare))
+        share = min(1.0, max(seen, LEAST_SHARE))
+    spread = np.linalg.norm(inverse[:, : len(gaps)] * share, axis=1) ** 2 + np.linalg.norm(
+        inverse[:, len(gaps) :], axis=1
+    ) ** 2
+    return [
+        arb((u + arb(x * unit)).mid(), float(np.sqrt(s)) * unit)
+        for u, x, unit, s in zip(middles, step, before, spread, strict=True)
+    ]
 
 
 def _enclosed(left: arb_mat, right: arb_mat, start: Sequence[arb]) -> list[arb] | None:

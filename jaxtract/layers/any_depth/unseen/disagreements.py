@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 import numpy as np
 from flint import fmpq
 
+from jaxtract.geometry.distances import distances
 from jaxtract.layers.any_depth.kinks.pool import SearchedLine
 from jaxtract.layers.any_depth.whole.extreme_lines import line_through
 from jaxtract.measurement.gradients import gradient_columns, whole_gradient
@@ -36,9 +37,6 @@ BESIDE_BITS = 140
 
 CLOSE_BITS = 160
 """The line that the pool is given shows the border from this near, so that nothing else is on it."""
-
-ROUNDED_BESIDE_BITS, ROUNDED_CLOSE_BITS = 30, 32
-"""The same where answers are rounded: each of these bits is one that a difference loses."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +92,7 @@ def first_borders(
     lines = [_towards(low, high, rng) for low, high in zip(good, bad, strict=True)]
     bases = dyadic_matrix([line.base for line in lines], good.shape[1])
     directions = dyadic_matrix([line.direction for line in lines], good.shape[1])
-    beside_bits = BESIDE_BITS if asker.context.exact else ROUNDED_BESIDE_BITS
+    beside_bits = BESIDE_BITS if asker.context.exact else distances().border_beside
     searches = [
         _first_kink(abs(floor_to_grid(from_float(high[line.pivot]) - line.base[line.pivot], 40)), beside_bits)
         for high, line in zip(bad, lines, strict=True)
@@ -187,7 +185,7 @@ def _seen_from_near(recovered: Recovered, line: Line, kink: fmpq, slope: np.ndar
 
 def _measured_from_near(asker: Asker, line: Line, kink: Number, slope: np.ndarray) -> Border:
     """The same from the black box itself: the recovered function is too rough to be differenced that near."""
-    near, rough, unit = _stretched(line, kink, ROUNDED_CLOSE_BITS)
+    near, rough, unit = _stretched(line, kink, distances().border_close)
     values = _values_near(asker, near)
     left = Piece(fmpq(-1), values[1], values[1] - values[0], fmpq(1), 0)
     right = Piece(fmpq(1), values[2], values[3] - values[2], fmpq(1), 0)

@@ -16,8 +16,9 @@ import dataclasses
 from collections.abc import Generator, Sequence
 
 import numpy as np
-from flint import arb, fmpz_mat
+from flint import arb, fmpq, fmpz_mat
 
+from jaxtract.geometry.distances import distances
 from jaxtract.geometry.grid import (
     GRID_BITS,
     ONE,
@@ -27,19 +28,21 @@ from jaxtract.geometry.grid import (
     to_grid,
 )
 from jaxtract.geometry.known_layers import AffineForm, KnownLayers, Pattern, whole
-from jaxtract.geometry.rational_form import RationalForm, dot
+from jaxtract.geometry.rational_form import AnchoredForm, RationalForm, dot
 from jaxtract.layers.any_depth.walk.row_system import InconsistentRow, RowSystem
+from jaxtract.layers.any_depth.walk.star import common_ratio, is_rough, room, star_around
 from jaxtract.layers.any_depth.walk.transversal import (
+    Asked,
     Probe,
-    Transversal,
     across_boundary,
     beta_of,
     kink_between,
     tangent_to,
+    transversal,
 )
 from jaxtract.layers.any_depth.walk.way import bent_onto, first_hit
-from precision.balls import middle, quotient, vanishes
-from precision.context import Number
+from precision.balls import bits_in_use, middle, quotient, vanishes
+from precision.context import FEW_BITS, Number
 
 BEYOND_BITS = 160
 """The transversal runs 2^-BEYOND_BITS behind the crossed boundary ..."""
@@ -47,16 +50,12 @@ BEYOND_BITS = 160
 BESIDE_BITS = 80
 """... and asks 2^-BESIDE_BITS and twice that away from the neuron's own boundary, on both sides."""
 
-ROUNDED_BEYOND_BITS, ROUNDED_BESIDE_BITS = 34, 18
-"""The same where answers are rounded: every bit of distance behind the wall is a bit of beta lost.
-
-Such a beta only has to predict the boundary deep inside the next region; it is measured again there, at a distance
-that costs next to nothing.
-"""
-
 FEWEST_LOST = 2
 """A neuron is given up when this many crossings showed nothing, and more than a third as many as showed something."""
 
+
+SHORTER_BITS, MOST_SHORTER = 3, 7
+"""Steps of a form measured anew that leave its region are tried again so much shorter, up to so much."""
 
 FEWEST_CROSSINGS = 4
 """Weights that must be known before a neuron's equations are trusted with the signs of a layer."""
@@ -64,11 +63,19 @@ FEWEST_CROSSINGS = 4
 
 @dataclasses.dataclass
 class Place:
-    """A point on the neuron's boundary, the region it is in, the neuron's form there."""
+    """A point on the neuron's boundary, the region it is in, and the neuron's form there.
+
+    ``scale`` times the form is the neuron in the scale in which the walk began.
+    """
 
     point: GridVector
     pattern: Pattern
     form: RationalForm
+    scale: Number = dataclasses.field(default_factory=lambda: fmpq(1))
+
+
+Seen = tuple[GridVector, Number]
+"""A point where the boundary was seen, and by how much the form may differ from zero there."""
 
 
 class BoundaryWalk:
@@ -98,7 +105,11 @@ class BoundaryWalk:
         self.steps = 0
         self.inconsistent = False
         self._failed: set[int] = set()
-        start = form.put_onto(to_grid([middle(x) for x in point]))
+        start = to_grid([middle(x) for x in point])
+        if isinstance(form.offset, arb) and bits_in_use() < FEW_BITS:
+            off = sum((abs(n) * arb(x).rad() for n, x in zip(form.normal, point, strict=True)), arb(0))
+            form = AnchoredForm(form.normal, start, arb(0, off.upper()))
+        start = form.put_onto(start)
         self.start = Place(start, layers.pattern(_row(start), [ONE])[0], form)
         self.place = self.start
         self.visited = [self.start]
@@ -149,7 +160,7 @@ class BoundaryWalk:
         """In the scale of the walk; None while an active weight is open."""
         _, offsets = self.layers.forms(self.own, self.place.pattern)
         inner = self.system.value(self.place.pattern[self.own], [whole(x) for x in offsets])
-        return None if inner is None else self.place.form.offset - inner
+        return None if inner is None else self.place.scale * self.place.form.offset - inner
 
     @property
     def given_up(self) -> bool:
@@ -254,18 +265,23 @@ class BoundaryWalk:
         crossing = place.form.put_onto(crossing)
         effect = self._effect(layer, neuron, place.pattern, upwards)
         side = place.pattern[self.own]
-        beta = self.system.value(side, effect) if layer < self.own else self._own_effect(neuron, upwards)
-        if beta is None:
+        seen: Seen | None = None
+        known = self.system.value(side, effect) if layer < self.own else self._own_effect(neuron, upwards)
+        if known is not None:
+            beta = known / place.scale
+        else:
             beta = yield from self._measure(place, wall, along, crossing)
             if beta is None:
                 self.lost += 1
                 self._go_back()
                 return
             if isinstance(beta, arb):
-                beta = yield from self._measure_again(place, layer, neuron, wall, beta, crossing, direction)
+                beta, seen = yield from self._measure_again(place, layer, neuron, wall, beta, crossing, direction)
             self.crossings += 1
-            self._learn(layer, neuron, upwards, side, effect, beta)
-        self._enter(self._behind(place, layer, neuron, wall, beta, crossing, direction))
+            self._learn(layer, neuron, upwards, side, effect, beta * place.scale)
+        self._enter(self._behind(place, layer, neuron, wall, beta, crossing, direction, seen))
+        if self.place is not place and is_rough(self.place.form):
+            yield from self._measure_form()
 
     def _effect(self, layer: int, neuron: int, pattern: Pattern, upwards: bool) -> list[Number]:
         """Change of every z_i of the last known layer, in units of the crossed form."""
@@ -280,16 +296,16 @@ class BoundaryWalk:
 
     def _measure(
         self, place: Place, wall: AffineForm, along: GridVector, crossing: GridVector
-    ) -> Generator[Transversal, np.ndarray, Number | None]:
+    ) -> Generator[Asked, np.ndarray, Number | None]:
         """beta of Z + beta z_h from one transversal behind the wall; None when nothing bends there."""
         beyond, beside = self._distances()
         base = [x + (v >> beyond) for x, v in zip(crossing, along, strict=True)]
         across = [v >> beside for v in across_boundary(place.form, wall)]
-        answers = yield Transversal(base, across)
+        answers = yield transversal(base, across)
         return beta_of(place.form, wall, base, across, answers)
 
     def _distances(self) -> tuple[int, int]:
-        return (BEYOND_BITS, BESIDE_BITS) if self.layers.exact else (ROUNDED_BEYOND_BITS, ROUNDED_BESIDE_BITS)
+        return (BEYOND_BITS, BESIDE_BITS) if self.layers.exact else (distances().beyond, distances().beside)
 
     def _measure_again(
         self,
@@ -300,25 +316,48 @@ class BoundaryWalk:
         beta: arb,
         crossing: GridVector,
         direction: np.ndarray,
-    ) -> Generator[Transversal, np.ndarray, arb]:
+    ) -> Generator[Asked, np.ndarray, tuple[arb, Seen | None]]:
         """beta from a transversal far behind the wall, where the first one predicts the boundary; or the first."""
         behind = self._behind(place, layer, neuron, wall, beta, crossing, direction)
         if behind is None:
-            return beta
+            return beta, None
         place_there, length = behind
         unit = floats_to_grid(np.array([min(1.0, length)]))[0]
-        across = [(v * unit) >> (GRID_BITS + ROUNDED_BESIDE_BITS) for v in across_boundary(place_there.form, wall)]
-        answers = yield Transversal(place_there.point, across)
+        across = [(v * unit) >> (GRID_BITS + distances().beside) for v in across_boundary(place_there.form, wall)]
+        answers = yield transversal(place_there.point, across)
         again = beta_of(place.form, wall, place_there.point, across, answers)
         # Another neuron's kink on the long way would contradict what was seen from near.
         if again is None or again != beta or again.rad() > beta.rad():
-            return beta
+            return beta, None
         position = kink_between(answers)
         assert position is not None, "beta was computed from it"
         self.sightings.append(
             [(x + position * v) / ONE for x, v in zip(place_there.point, across, strict=True)],
         )
-        return again
+        point, off = moved(place_there.point, across, position)
+        return again, (point, off * abs(place_there.form.along(across)))
+
+    def _measure_form(self) -> Probe:
+        """The form at the place again from f itself, where too much of it was lost on the way; or it stays as it is."""
+        place = self.place
+        walls = self.layers.walls64(place.pattern)
+        length = min(1.0, room(walls, to_floats(place.point), place.form.normal64()))
+        across = [(v * int(length * (1 << 60))) >> (60 + distances().beside) for v in floats_to_grid(place.form.normal64())]
+        answers = yield transversal(place.point, across)
+        position = kink_between(answers)
+        if position is None:
+            return
+        point, off = moved(place.point, across, position)
+        bend = answers[3] - answers[2] - answers[1] + answers[0]
+        for shorter in range(0, MOST_SHORTER, SHORTER_BITS):
+            star = star_around(point, place.form.normal64(), walls, shorter)
+            answers = yield star.asked
+            form = star.form(answers, bend * off)
+            ratio = None if form is None else common_ratio(place.form.normal, form.normal)
+            if form is not None and ratio is not None:
+                self.place = Place(point, place.pattern, form, place.scale * ratio)
+                self.visited[-1] = self.place
+                return
 
     def _learn(
         self, layer: int, neuron: int, upwards: bool, side: np.ndarray, effect: list[Number], beta: Number
@@ -350,11 +389,12 @@ class BoundaryWalk:
         beta: Number,
         crossing: GridVector,
         direction: np.ndarray,
+        seen: Seen | None = None,
     ) -> tuple[Place, float] | None:
         """A place inside the region behind the wall, on the bent boundary, and how far behind it is."""
         pattern = [side.copy() for side in place.pattern]
         pattern[layer][neuron] = not pattern[layer][neuron]
-        form = place.form.plus(beta, wall)
+        form = place.form.plus(beta, wall, *(seen or (crossing,)))
         if all(vanishes(n) for n in form.normal):
             return None
         forms = self.layers.walls64(pattern)
@@ -366,16 +406,22 @@ class BoundaryWalk:
         hit = first_hit([matrix for matrix, _ in forms], values, pattern, onwards, skip=(layer, neuron))
         reach = 1 + float(np.max(np.abs(x)))
         length = min(hit[2] * self.rng.uniform(0.2, 0.6), reach) if hit is not None else reach
-        moved = [
+        inside = [
             p + ((v * int(length * (1 << 60))) >> 60) for p, v in zip(crossing, floats_to_grid(onwards), strict=True)
         ]
-        moved = form.put_onto(moved)
-        return (Place(moved, pattern, form), length) if self._agrees(moved, pattern) else None
+        inside = form.put_onto(inside)
+        return (Place(inside, pattern, form, place.scale), length) if self._agrees(inside, pattern) else None
 
     def _agrees(self, point: GridVector, pattern: Pattern) -> bool:
         """Whether the point lies in the region that it was meant to reach."""
         found = self.layers.pattern(_row(point), [ONE])[0]
         return all(np.array_equal(a, b) for a, b in zip(found, pattern, strict=True))
+
+
+def moved(base: GridVector, direction: GridVector, position: arb) -> tuple[GridVector, arb]:
+    """base + position * direction to the grid, and how far the position may be off, in units of the direction."""
+    shift = middle(position)
+    return [x + int(shift.p * v // shift.q) for x, v in zip(base, direction, strict=True)], abs(position - shift)
 
 
 def _row(point: GridVector) -> fmpz_mat:

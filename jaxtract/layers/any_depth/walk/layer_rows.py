@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from flint import fmpz
@@ -9,21 +10,19 @@ from flint import fmpz
 from jaxtract.geometry.grid import grid_matrix, to_floats
 from jaxtract.layers.any_depth.found_layers import Row
 from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
-from jaxtract.layers.any_depth.walk.transversal import Transversal
+from jaxtract.layers.any_depth.walk.transversal import Asked, Probe
 from jaxtract.oracle.points import PointBatch
 from jaxtract.search.context_lines import Asker
 
 FEWEST_BITS = 20
 """A row that is known more roughly than this is not told from other rows."""
 
-_STEPS = (fmpz(-2), fmpz(-1), fmpz(1), fmpz(2))
-
 
 def run_walks(
     asker: Asker, walks: Sequence[BoundaryWalk], most_steps: int, inputs: int, *, for_signs: bool = False
 ) -> None:
-    """Advance all walks in lock-step; one batch holds a transversal of each. Queries count as ``measure``."""
-    waiting: list[tuple[object, Transversal]] = []
+    """Advance all walks in lock-step; one batch holds what each of them asks. Queries count as ``measure``."""
+    waiting: list[tuple[Probe, Asked]] = []
     for walk in walks:
         probe = walk.run(most_steps, for_signs=for_signs)
         wanted = next(probe, None)
@@ -31,25 +30,25 @@ def run_walks(
             waiting.append((probe, wanted))
     while waiting:
         answers = asker.ask(_batch([wanted for _, wanted in waiting], inputs), "measure")
-        answers = answers.reshape(len(waiting), 4, -1)
-        following = []
-        for (probe, _), answer in zip(waiting, answers, strict=True):
+        following, start = [], 0
+        for probe, wanted in waiting:
+            stop = start + len(wanted.steps)
             try:
-                following.append((probe, probe.send(answer)))  # type: ignore[attr-defined]
+                following.append((probe, probe.send(answers[start:stop])))
             except StopIteration:
-                continue
+                pass
+            start = stop
         waiting = following
 
 
-def _batch(wanted: Sequence[Transversal], inputs: int) -> PointBatch:
-    count = len(wanted)
-    index = tuple(i for i in range(count) for _ in _STEPS)
+def _batch(wanted: Sequence[Asked], inputs: int) -> PointBatch:
+    first = list(itertools.accumulate((len(w.directions) for w in wanted), initial=0))
     return PointBatch(
         grid_matrix([w.base for w in wanted], inputs),
-        grid_matrix([w.direction for w in wanted], inputs),
-        index,
-        index,
-        _STEPS * count,
+        grid_matrix([direction for w in wanted for direction in w.directions], inputs),
+        tuple(i for i, w in enumerate(wanted) for _ in w.steps),
+        tuple(first[i] + place for i, w in enumerate(wanted) for place, _ in w.steps),
+        tuple(fmpz(step) for w in wanted for _, step in w.steps),
         0,
     )
 

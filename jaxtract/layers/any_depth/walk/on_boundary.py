@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from flint import fmpz_mat
 
+from jaxtract.geometry.distances import distances
 from jaxtract.geometry.grid import ONE, GridVector, floats_to_grid
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.geometry.rational_form import RationalForm
@@ -15,9 +16,6 @@ from precision.balls import quotient
 
 BESIDE_BITS = 120
 """Places beside a boundary are this near to it."""
-
-ROUNDED_BESIDE_BITS = 40
-"""The same where answers are rounded: what is so near differs by so much less."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +40,6 @@ def put_on_boundary(
         exact = layers.form(level, neuron, pattern)
         form = RationalForm([quotient(n, 1) for n in exact.normal], quotient(exact.offset, 1))
         if any(n != 0 for n in form.normal):
-            near = bits if layers.exact else min(bits, ROUNDED_BESIDE_BITS)
+            near = bits if layers.exact else min(bits, distances().off_boundary)
             step = [x >> near for x in floats_to_grid(form.normal64())]
             yield BoundaryPlace(form.put_onto(grid), step)

@@ -9,21 +9,27 @@ import numpy as np
 
 from jaxtract.geometry.grid import ONE, GridVector, floats_to_grid
 from jaxtract.geometry.known_layers import AffineForm
-from jaxtract.geometry.rational_form import RationalForm, dot, form_free
+from jaxtract.geometry.rational_form import RationalForm, dot, form_free, value_at
 from precision.balls import quotient, steepest, to_float, vanishes
 from precision.context import Number
 
 
 @dataclasses.dataclass(frozen=True)
-class Transversal:
-    """Four points base + s * direction, s = -2, -1, 1, 2, all in grid units."""
+class Asked:
+    """Points base + step * directions[place], in grid units, for every (place, step)."""
 
     base: GridVector
-    direction: GridVector
+    directions: list[GridVector]
+    steps: list[tuple[int, int]]
 
 
-Probe = Generator[Transversal, np.ndarray, None]
-"""Yields transversals, receives the answers (4, outputs)."""
+def transversal(base: GridVector, direction: GridVector) -> Asked:
+    """Four points base + s * direction, s = -2, -1, 1, 2."""
+    return Asked(base, [direction], [(0, s) for s in (-2, -1, 1, 2)])
+
+
+Probe = Generator[Asked, np.ndarray, None]
+"""Yields what it asks, receives the answers (points, outputs)."""
 
 
 def beta_of(
@@ -33,8 +39,7 @@ def beta_of(
     position = kink_between(answers)
     if position is None:
         return None
-    height = dot(wall.normal, base) + wall.offset * ONE
-    at_kink = quotient(height, ONE) + position * quotient(dot(wall.normal, across), ONE)
+    at_kink = value_at(wall, base) + position * quotient(dot(wall.normal, across), ONE)
     return -(form.at(base) + position * form.along(across)) / at_kink
 
 

@@ -97,6 +97,8 @@ class Assembly:
             return None
         if self.state.polished is not None and not self.state.polished.unseen:
             return max(0, self.state.polished.accuracy_bits - SCALING_BITS)
+        if len(self.state.output.read) != len(self.state.layers[-1].rows):
+            return 0  # rows were found since the output layer was read
         found = [FoundLayer([row.in_integers() for row in layer.rows], layer.signs) for layer in self.state.layers]
         kept, _ = without_unread(found, self.state.output.read[None, :].astype(int))
         rows = [row.accuracy for layer in kept for row in layer.rows]

@@ -1,0 +1,107 @@
+"""A neuron's form from f around one point of its boundary: second differences over steps as long as the region allows.
+
+On the boundary, f(x + v) + f(x - v) - 2 f(x) is the change of slope along v, whatever f does besides. Two queries for
+each direction give the form up to a factor, as well as answers allow, whatever was lost on the way to the point.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from flint import arb, fmpq
+
+from jaxtract.geometry.grid import ONE, GridVector, floats_to_grid
+from jaxtract.geometry.rational_form import AnchoredForm, RationalForm
+from jaxtract.layers.any_depth.walk.transversal import Asked
+from precision.balls import bits_in_use, steepest, vanishes
+from precision.context import FEW_BITS, Number
+
+SPENT_BITS = 27
+"""A form that has lost so many bits of an answer is measured again."""
+
+SHARE = 0.4
+"""Steps go this far towards the nearest wall."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Star:
+    """Steps along the normal (the first one) and between the normal and every axis, all crossing the boundary upwards.
+
+    Attributes:
+        asked: the middle, then every step to both sides.
+        lengths: of the steps.
+        signs: of the axes, as the normal points.
+    """
+
+    asked: Asked
+    lengths: list[fmpq]
+    signs: list[int]
+
+    def form(self, answers: np.ndarray, off: np.ndarray) -> RationalForm | None:
+        """The form up to a positive factor; None when f does not bend along the normal.
+
+        Args:
+            answers: (points, outputs).
+            off: by how much f may bend between the middle and the boundary (outputs,).
+        """
+        second = answers[1::2] + answers[2::2] - 2 * answers[0]
+        o = steepest(second[0])
+        slack = arb(0, abs(off[o]).upper() if isinstance(off[o], arb) else abs(off[o]))
+        jumps = [(x + slack) / length for x, length in zip(second[:, o], self.lengths, strict=True)]
+        if vanishes(jumps[0]):
+            return None
+        side = 1 if jumps[0] > 0 else -1
+        normal: list[Number] = [side * sign * (x - jumps[0]) for sign, x in zip(self.signs, jumps[1:], strict=True)]
+        return AnchoredForm(normal, self.asked.base, slack)
+
+
+def star_around(
+    point: GridVector, normal: np.ndarray, walls: Sequence[tuple[np.ndarray, np.ndarray]], shorter: int
+) -> Star:
+    """Steps around a point on the boundary with this normal, 2^-shorter as long as the known walls allow."""
+    x = np.array([v / ONE for v in point])
+    signs = np.where(normal >= 0, 1.0, -1.0)
+    directions = [normal, *(normal + sign * axis for sign, axis in zip(signs, np.eye(len(normal)), strict=True))]
+    lengths = [_power(SHARE * min(room(walls, x, v), 1.0) * 2.0**-shorter) for v in directions]
+    steps = [
+        [int(entry) for entry in (np.array(floats_to_grid(v), dtype=object) * int(length.p)) // int(length.q)]
+        for v, length in zip(directions, lengths, strict=True)
+    ]
+    places = [(0, 0), *((k, side) for k in range(len(steps)) for side in (1, -1))]
+    return Star(Asked(point, steps, places), lengths, [int(s) for s in signs])
+
+
+def room(walls: Sequence[tuple[np.ndarray, np.ndarray]], point: np.ndarray, direction: np.ndarray) -> float:
+    """How far the nearest known wall is along a direction, to either side, in units of the direction."""
+    nearest = np.inf
+    for matrix, offset in walls:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            distance = np.abs((matrix @ point + offset) / (matrix @ direction))
+        nearest = min(nearest, float(np.min(distance[np.isfinite(distance)], initial=np.inf)))
+    return nearest
+
+
+def is_rough(form: RationalForm) -> bool:
+    """Whether a form is known so much worse than answers are that it should be measured again."""
+    bits = bits_in_use()
+    if bits >= FEW_BITS or not isinstance(form.normal[0], arb):
+        return False
+    size = max(abs(n) for n in form.normal).mid()
+    return any(n.rad() > size * arb(2) ** (SPENT_BITS - bits) for n in form.normal)
+
+
+def common_ratio(left: Sequence[Number], right: Sequence[Number]) -> Number | None:
+    """The factor with left = factor * right, from the entry that tells it best; None when there is none."""
+    factors = [a / b for a, b in zip(left, right, strict=True) if not vanishes(b) and not vanishes(a)]
+    if not factors:
+        return None
+    best = min(factors, key=lambda x: x.rad() / abs(x).mid())
+    return None if any(a != best * b for a, b in zip(left, right, strict=True)) else best
+
+
+def _power(length: float) -> fmpq:
+    """The power of two below a length."""
+    exponent = int(np.floor(np.log2(max(length, 2.0**-60))))
+    return fmpq(1 << exponent) if exponent >= 0 else fmpq(1, 1 << -exponent)
