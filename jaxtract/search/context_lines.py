@@ -41,6 +41,9 @@ LANES = 4096
 DEEP_LANES = 256
 """The same while more are waiting: the search then goes into depth."""
 
+SHORTER_STEPS = 4
+"""Times that the step of a local piece is shortened when it went over a kink."""
+
 MOST_CLUSTERS = 256
 """A line with more places that no kink explains is not the line of a piecewise linear function."""
 
@@ -318,10 +321,22 @@ class _Line:
         return self._chord(inside[0], inside[-1])
 
     def _piece(self, position: fmpq, answer: np.ndarray, towards: fmpq) -> Generator[list[fmpq], np.ndarray, Piece]:
-        """The local piece at a position; its second answer lies on the side away from a suspected kink."""
-        beside = position + self._step(position, towards)
-        answers = yield [beside]
-        return self._chord((position, answer), (beside, answers[0]))
+        """The local piece at a position; its second answer lies on the side away from a suspected kink.
+
+        Where answers have few bits the step is long: a third answer shows whether it went over another kink.
+        """
+        step = self._step(position, towards)
+        if not self.context.few_bits:
+            answers = yield [position + step]
+            return self._chord((position, answer), (position + step, answers[0]))
+        for _ in range(SHORTER_STEPS):
+            half, whole = position + step / 2, position + step
+            answers = yield [half, whole]
+            piece = self._chord((position, answer), (whole, answers[1]))
+            if self._lies_on(piece, half, answers[0]):
+                return piece
+            step = step / 16
+        return piece
 
     def _step(self, position: fmpq, towards: fmpq) -> fmpq:
         """From a position to the second answer of its piece: short, towards a place it must not reach."""

@@ -23,6 +23,9 @@ from precision.dyadic import dyadic_matrix
 FEWEST_BITS = 16
 """Bits that a measured normal must have: two kinks that are hardly told apart give none."""
 
+ROUGHEST = 2.0**-24
+"""A place that is known more roughly than this says nothing about the neuron that is there."""
+
 Place = tuple[int, Number]
 """(line, position on it)"""
 
@@ -158,7 +161,10 @@ class Pool:
         if not self.is_measured((line, kink)):
             return Sighting(line, kink, point, None)
         jump = searched.gradients[kink + 1] - searched.gradients[kink]
-        return Sighting(line, kink, point, _form(jump, point))
+        form = _form(jump, point)
+        if form is not None and any(isinstance(x, arb) and x.rad() > ROUGHEST * (1 + abs(x)) for x in point):
+            form = None
+        return Sighting(line, kink, point, form)
 
     def heights(self, layers: KnownLayers, places: Sequence[Place]) -> tuple[list[Matrix], list[fmpz]]:
         """Pre-activations of all layers at positions on lines, times a positive scale each: (per layer, scales)."""

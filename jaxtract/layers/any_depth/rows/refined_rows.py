@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 from flint import arb, arb_mat
 
+from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.found_layers import Row
 from precision.balls import bits_in_use, independent_sum, steepest, to_float, vanishes
 from precision.context import FEW_BITS, Number
@@ -73,6 +74,14 @@ def refined(row: Row, activations: Sequence[Sequence[Number]]) -> Row:
     for i, value in zip(others, solved, strict=False):
         found[i] = value * scale
     return dataclasses.replace(row, weights=found, bias=solved[-1] * scale)
+
+
+def activations_at(known: KnownLayers, points: Sequence[Sequence[Number]]) -> list[list[Number]]:
+    """Activations of the last of the known layers at points between balls, (points, width)."""
+    if not points:
+        return []
+    heights = known.preactivations(arb_mat([list(point) for point in points]), [1] * len(points))[-1]
+    return [[x if x > 0 else arb(0) for x in z] for z in heights.tolist()]
 
 
 def _estimated(left: arb_mat, right: arb_mat, start: Sequence[arb]) -> list[arb] | None:

@@ -8,9 +8,10 @@ from jaxtract.layers.any_depth.found_layers import Row, merge_rows
 from jaxtract.layers.any_depth.kinks.pool import Sighting
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
 from jaxtract.layers.any_depth.rows.confirm_rows import confirmed
+from jaxtract.layers.any_depth.rows.refined_rows import activations_at, refined
 from jaxtract.layers.any_depth.signs.sign_sources import SignSources
 from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
-from jaxtract.layers.any_depth.walk.layer_rows import row_of, run_walks
+from jaxtract.layers.any_depth.walk.layer_rows import FEWEST_BITS, row_of, run_walks
 
 FIRST_SIGN_WALKS = 2
 """Walks that look for the signs of a layer; twice as many whenever all of them were of deeper neurons."""
@@ -68,5 +69,9 @@ class WalkedRows:
             self.sign_walks = FIRST_SIGN_WALKS
             if not few_signs:
                 run_walks(self.state.pool.asker, walks, 60 + 8 * layers.widths[-1], self.state.slice.rank)
-        rows = merge_rows([row for row in map(row_of, walks) if row is not None])
+        rows = [row for row in map(row_of, walks) if row is not None]
+        if self.state.numbers.few_bits and all(self.state.layers[level - 2].signs):
+            known = self.state.known(level - 1)
+            rows = [refined(row, activations_at(known, row.sightings)) for row in rows]
+        rows = merge_rows([row for row in rows if row.accuracy >= FEWEST_BITS])
         return confirmed(self.state, level, rows)

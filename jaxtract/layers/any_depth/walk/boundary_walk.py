@@ -54,6 +54,9 @@ FEWEST_LOST = 2
 """A neuron is given up when this many crossings showed nothing, and more than a third as many as showed something."""
 
 
+WIDER_BITS = (0, 4, 8)
+"""A boundary that is known too roughly to be met where it is looked for is looked for so much farther around."""
+
 SHORTER_BITS, MOST_SHORTER = 3, 7
 """Steps of a form measured anew that leave its region are tried again so much shorter, up to so much."""
 
@@ -342,10 +345,14 @@ class BoundaryWalk:
         place = self.place
         walls = self.layers.walls64(place.pattern)
         length = min(1.0, room(walls, to_floats(place.point), place.form.normal64()))
-        across = [(v * int(length * (1 << 60))) >> (60 + distances().beside) for v in floats_to_grid(place.form.normal64())]
-        answers = yield transversal(place.point, across)
-        position = kink_between(answers)
-        if position is None:
+        unit = floats_to_grid(length * place.form.normal64())
+        for wider in WIDER_BITS:
+            across = [v >> max(1, distances().beside - wider) for v in unit]
+            answers = yield transversal(place.point, across)
+            position = kink_between(answers)
+            if position is not None:
+                break
+        else:
             return
         point, off = moved(place.point, across, position)
         bend = answers[3] - answers[2] - answers[1] + answers[0]

@@ -61,5 +61,4 @@ def row_of(walk: BoundaryWalk) -> Row | None:
     if bias is None:
         return None
     weights = [walk.system.weights.get(i) for i in range(walk.system.width)]
-    row = Row(weights, bias, [to_floats(place.point) for place in walk.visited], sightings=walk.sightings)
-    return row if row.accuracy >= FEWEST_BITS else None
+    return Row(weights, bias, [to_floats(place.point) for place in walk.visited], sightings=walk.sightings)

@@ -18,7 +18,7 @@ from jaxtract.layers.any_depth.walk.transversal import Asked
 from precision.balls import bits_in_use, steepest, vanishes
 from precision.context import FEW_BITS, Number
 
-SPENT_BITS = 27
+SPENT_BITS = 24
 """A form that has lost so many bits of an answer is measured again."""
 
 SHARE = 0.4
