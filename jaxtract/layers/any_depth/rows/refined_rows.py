@@ -22,23 +22,13 @@ from flint import arb, arb_mat
 
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.found_layers import Row
-from precision.balls import bits_in_use, independent_sum, steepest, to_float, vanishes
+from precision.balls import bits_in_use, steepest, to_float, vanishes
 from precision.context import FEW_BITS, Number
+from precision.estimates import NoFitError, improved
 
 MOST_ROUNDS = 80
 SPARE_KINKS = 2
 """Kinks beyond the unknowns."""
-
-DEVIATIONS = 6
-"""A radius is about so many standard deviations."""
-
-LEAST_SHARE = 0.05
-"""Kinks that agree much better than their errors let expect make a radius smaller, but not beyond this share."""
-
-CONTRADICTORY = 2.0
-"""Least squares that leave more than this share of an error are no fit."""
-
-TINY = 2.0**-100
 
 SINGULAR = 1e-9
 """Directions that the kinks show this much more weakly than the others keep the ball that they had."""
@@ -85,35 +75,10 @@ def activations_at(known: KnownLayers, points: Sequence[Sequence[Number]]) -> li
 
 
 def _estimated(left: arb_mat, right: arb_mat, start: Sequence[arb]) -> list[arb] | None:
-    """Balls of several standard deviations for the solution of left u = right, known before to lie in ``start``."""
-    middles = [x.mid() for x in start]
-    rest = [
-        independent_sum([value, *(-x * u for x, u in zip(row, middles, strict=True))])
-        for row, (value,) in zip(left.tolist(), right.tolist(), strict=True)
-    ]
-    errors = np.array([max(to_float(x.rad()), TINY) for x in rest])
-    before = np.array([max(to_float(x.rad()), TINY) for x in start])
-    gaps = np.array([to_float(x.mid()) for x in rest])
-    matrix = np.array([[to_float(x) for x in row] for row in left.tolist()])
-    # Unknowns in units of what was known before; every equation in units of its error.
-    scaled = np.concatenate([matrix * before / errors[:, None], np.eye(len(before))])
-    inverse = np.linalg.pinv(scaled)
-    step = inverse[:, : len(gaps)] @ (gaps / errors)
-    left_over = gaps / errors - scaled[: len(gaps)] @ step
-    if np.any(np.abs(left_over) > CONTRADICTORY) or np.any(np.abs(step) > CONTRADICTORY):
+    try:
+        return improved(left.tolist(), right.entries(), start)
+    except NoFitError:
         return None
-    spare = len(gaps) - len(before)
-    share = 1.0
-    if spare >= SPARE_KINKS:
-        seen = DEVIATIONS * float(np.sqrt(left_over @ left_over / spare)) * (1 + 2 / np.sqrt(spare))
-        share = min(1.0, max(seen, LEAST_SHARE))
-    spread = np.linalg.norm(inverse[:, : len(gaps)] * share, axis=1) ** 2 + np.linalg.norm(
-        inverse[:, len(gaps) :], axis=1
-    ) ** 2
-    return [
-        arb((u + arb(x * unit)).mid(), float(np.sqrt(s)) * unit)
-        for u, x, unit, s in zip(middles, step, before, spread, strict=True)
-    ]
 
 
 def _enclosed(left: arb_mat, right: arb_mat, start: Sequence[arb]) -> list[arb] | None:

@@ -30,7 +30,7 @@ from jaxtract.geometry.grid import (
 from jaxtract.geometry.known_layers import AffineForm, KnownLayers, Pattern, whole
 from jaxtract.geometry.rational_form import AnchoredForm, RationalForm, dot
 from jaxtract.layers.any_depth.walk.row_system import InconsistentRow, RowSystem
-from jaxtract.layers.any_depth.walk.star import common_ratio, is_rough, room, star_around
+from jaxtract.layers.any_depth.walk.star import common_ratio, room, roughest, roughness, star_around
 from jaxtract.layers.any_depth.walk.transversal import (
     Asked,
     Probe,
@@ -53,6 +53,12 @@ BESIDE_BITS = 80
 FEWEST_LOST = 2
 """A neuron is given up when this many crossings showed nothing, and more than a third as many as showed something."""
 
+
+DEEP_TRIES = 3
+"""Places behind a wall at which a boundary is looked for where bits are few."""
+
+MOST_RENEWALS = 4
+"""Times that a walk's form may be measured again, beyond half the width of the layer: what has not come then will not."""
 
 WIDER_BITS = (0, 4, 8)
 """A boundary that is known too roughly to be met where it is looked for is looked for so much farther around."""
@@ -107,6 +113,8 @@ class BoundaryWalk:
         self.lost = 0
         self.steps = 0
         self.inconsistent = False
+        self.renewals = 0
+        self._roughest = roughest(form)
         self._failed: set[int] = set()
         start = to_grid([middle(x) for x in point])
         if isinstance(form.offset, arb) and bits_in_use() < FEW_BITS:
@@ -150,6 +158,7 @@ class BoundaryWalk:
             and (self._open_targets() or self._open_carriers())
             and self.steps < most_steps
             and self.crossings < most_crossings
+            and self.renewals < MOST_RENEWALS + self.system.width // 2
             and not (for_signs and self._enough_for_signs())
         ):
             self.steps += 1
@@ -274,17 +283,20 @@ class BoundaryWalk:
             beta = known / place.scale
         else:
             beta = yield from self._measure(place, wall, along, crossing)
+            if isinstance(beta, arb):
+                beta, seen = yield from self._measure_again(place, layer, neuron, wall, beta, crossing, direction)
             if beta is None:
                 self.lost += 1
                 self._go_back()
                 return
-            if isinstance(beta, arb):
-                beta, seen = yield from self._measure_again(place, layer, neuron, wall, beta, crossing, direction)
             self.crossings += 1
             self._learn(layer, neuron, upwards, side, effect, beta * place.scale)
         self._enter(self._behind(place, layer, neuron, wall, beta, crossing, direction, seen))
-        if self.place is not place and is_rough(self.place.form):
-            yield from self._measure_form()
+        if self.place is not place and roughness(self.place.form) > self._roughest:
+            self.renewals += 1
+            if not (yield from self._measure_form()):
+                self.visited.pop()
+                self._go_back()
 
     def _effect(self, layer: int, neuron: int, pattern: Pattern, upwards: bool) -> list[Number]:
         """Change of every z_i of the last known layer, in units of the crossed form."""
@@ -319,29 +331,35 @@ class BoundaryWalk:
         beta: arb,
         crossing: GridVector,
         direction: np.ndarray,
-    ) -> Generator[Asked, np.ndarray, tuple[arb, Seen | None]]:
-        """beta from a transversal far behind the wall, where the first one predicts the boundary; or the first."""
-        behind = self._behind(place, layer, neuron, wall, beta, crossing, direction)
-        if behind is None:
-            return beta, None
-        place_there, length = behind
-        unit = floats_to_grid(np.array([min(1.0, length)]))[0]
-        across = [(v * unit) >> (GRID_BITS + distances().beside) for v in across_boundary(place_there.form, wall)]
-        answers = yield transversal(place_there.point, across)
-        again = beta_of(place.form, wall, place_there.point, across, answers)
-        # Another neuron's kink on the long way would contradict what was seen from near.
-        if again is None or again != beta or again.rad() > beta.rad():
-            return beta, None
-        position = kink_between(answers)
-        assert position is not None, "beta was computed from it"
-        self.sightings.append(
-            [(x + position * v) / ONE for x, v in zip(place_there.point, across, strict=True)],
-        )
-        point, off = moved(place_there.point, across, position)
-        return again, (point, off * abs(place_there.form.along(across)))
+    ) -> Generator[Asked, np.ndarray, tuple[arb | None, Seen | None]]:
+        """beta from a transversal far behind the wall, where the first one predicts the boundary; or the first.
 
-    def _measure_form(self) -> Probe:
-        """The form at the place again from f itself, where too much of it was lost on the way; or it stays as it is."""
+        None where bits are few, so that the first one is too rough to be of use.
+        """
+        few_bits = bits_in_use() < FEW_BITS
+        for _ in range(DEEP_TRIES if few_bits else 1):
+            behind = self._behind(place, layer, neuron, wall, beta, crossing, direction)
+            if behind is None:
+                continue
+            place_there, length = behind
+            unit = floats_to_grid(np.array([min(1.0, length)]))[0]
+            across = [(v * unit) >> (GRID_BITS + distances().beside) for v in across_boundary(place_there.form, wall)]
+            answers = yield transversal(place_there.point, across)
+            again = beta_of(place.form, wall, place_there.point, across, answers)
+            # Another neuron's kink on the long way would contradict what was seen from near.
+            if again is None or again != beta or again.rad() > beta.rad():
+                continue
+            position = kink_between(answers)
+            assert position is not None, "beta was computed from it"
+            self.sightings.append(
+                [(x + position * v) / ONE for x, v in zip(place_there.point, across, strict=True)],
+            )
+            point, off = moved(place_there.point, across, position)
+            return again, (point, off * abs(place_there.form.along(across)))
+        return (None if few_bits else beta), None
+
+    def _measure_form(self) -> Generator[Asked, np.ndarray, bool]:
+        """The form at the place again from f itself, where too much of it was lost on the way; whether that worked."""
         place = self.place
         walls = self.layers.walls64(place.pattern)
         length = min(1.0, room(walls, to_floats(place.point), place.form.normal64()))
@@ -353,7 +371,7 @@ class BoundaryWalk:
             if position is not None:
                 break
         else:
-            return
+            return False
         point, off = moved(place.point, across, position)
         bend = answers[3] - answers[2] - answers[1] + answers[0]
         for shorter in range(0, MOST_SHORTER, SHORTER_BITS):
@@ -364,7 +382,8 @@ class BoundaryWalk:
             if form is not None and ratio is not None:
                 self.place = Place(point, place.pattern, form, place.scale * ratio)
                 self.visited[-1] = self.place
-                return
+                return True
+        return False
 
     def _learn(
         self, layer: int, neuron: int, upwards: bool, side: np.ndarray, effect: list[Number], beta: Number

@@ -14,7 +14,7 @@ from jaxtract.layers.any_depth.walk.transversal import Asked, Probe
 from jaxtract.oracle.points import PointBatch
 from jaxtract.search.context_lines import Asker
 
-FEWEST_BITS = 20
+FEWEST_BITS = 16
 """A row that is known more roughly than this is not told from other rows."""
 
 

@@ -16,8 +16,9 @@ import numpy as np
 from flint import arb, fmpq, fmpz, fmpz_mat, nmod_mat
 
 from precision.ball_algebra import has_balls, reduce_rows
-from precision.balls import vanishes
-from precision.context import Number, integer_rows, object_matrix, rational_matrix
+from precision.balls import bits_in_use, vanishes
+from precision.context import FEW_BITS, Number, integer_rows, object_matrix, rational_matrix
+from precision.estimates import NoFitError, fitted
 
 PRIME = (1 << 61) - 1
 
@@ -251,6 +252,8 @@ def solve_shared(rows: Sequence[Sequence[Number]], unknowns: int) -> np.ndarray 
 
 
 def _solve_shared_balls(rows: Sequence[Sequence[Number]], unknowns: int) -> np.ndarray | Shared:
+    if bits_in_use() < FEW_BITS:
+        return _fit_shared(rows, unknowns)
     reduced = reduce_rows(rows, unknowns)
     if reduced.rank < unknowns:
         return Shared.OPEN
@@ -259,6 +262,21 @@ def _solve_shared_balls(rows: Sequence[Sequence[Number]], unknowns: int) -> np.n
     solution = np.empty((unknowns, len(rows[0]) - unknowns), dtype=object)
     for pivot, row in zip(reduced.pivots, reduced.rows, strict=True):
         solution[pivot, :] = row[unknowns:]
+    return solution
+
+
+def _fit_shared(rows: Sequence[Sequence[Number]], unknowns: int) -> np.ndarray | Shared:
+    """The same by least squares over all equations, where bits are few."""
+    left = [row[:unknowns] for row in rows]
+    solution = np.empty((unknowns, len(rows[0]) - unknowns), dtype=object)
+    for k in range(unknowns, len(rows[0])):
+        try:
+            column = fitted(left, [row[k] for row in rows])
+        except NoFitError:
+            return Shared.CONTRADICTORY
+        if column is None:
+            return Shared.OPEN
+        solution[:, k - unknowns] = column
     return solution
 
 

@@ -15,11 +15,14 @@ from flint import arb, fmpq
 from jaxtract.geometry.grid import ONE, GridVector, floats_to_grid
 from jaxtract.geometry.rational_form import AnchoredForm, RationalForm
 from jaxtract.layers.any_depth.walk.transversal import Asked
-from precision.balls import bits_in_use, steepest, vanishes
+from precision.balls import bits_in_use, steepest, to_float, vanishes
 from precision.context import FEW_BITS, Number
 
 SPENT_BITS = 24
-"""A form that has lost so many bits of an answer is measured again."""
+"""A form that has lost so many bits of an answer is measured again, ..."""
+
+LOST = 64.0
+"""... unless it was hardly better when the walk began: a neuron that hardly bends f is never known well."""
 
 SHARE = 0.4
 """Steps go this far towards the nearest wall."""
@@ -83,13 +86,16 @@ def room(walls: Sequence[tuple[np.ndarray, np.ndarray]], point: np.ndarray, dire
     return nearest
 
 
-def is_rough(form: RationalForm) -> bool:
-    """Whether a form is known so much worse than answers are that it should be measured again."""
+def roughness(form: RationalForm) -> float:
+    """The largest error of an entry of the normal over the largest entry."""
+    size = max(abs(to_float(n)) for n in form.normal)
+    return max((float(n.rad()) for n in form.normal if isinstance(n, arb)), default=0.0) / size
+
+
+def roughest(start: RationalForm) -> float:
+    """Where a walk that began with a form must measure it again; infinite where bits are not scarce."""
     bits = bits_in_use()
-    if bits >= FEW_BITS or not isinstance(form.normal[0], arb):
-        return False
-    size = max(abs(n) for n in form.normal).mid()
-    return any(n.rad() > size * arb(2) ** (SPENT_BITS - bits) for n in form.normal)
+    return max(2.0 ** (SPENT_BITS - bits), LOST * roughness(start)) if bits < FEW_BITS else np.inf
 
 
 def common_ratio(left: Sequence[Number], right: Sequence[Number]) -> Number | None:
