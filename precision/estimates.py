@@ -30,6 +30,9 @@ SPARE = 2
 SINGULAR = 2.0**-30
 """Directions that the equations show this much more weakly than the others are not determined."""
 
+REFINEMENTS = 3
+"""The errors of equations depend on their solution, and float64 takes more than one step to it."""
+
 TINY = 2.0**-100
 
 
@@ -69,9 +72,11 @@ def fitted(left: Sequence[Sequence[Number]], right: Sequence[Number]) -> list[ar
     if len(matrix) < matrix.shape[1]:
         return None
     sizes = np.linalg.norm(matrix, axis=0)
-    roughest = max((to_float(arb(x).rad()) / size for row in left for x, size in zip(row, sizes, strict=True) if size), default=0)
-    solution = [arb(0)] * matrix.shape[1]
-    for _ in range(3):
+    roughest = max(
+        (to_float(arb(x).rad()) / size for row in left for x, size in zip(row, sizes, strict=True) if size), default=0
+    )
+    solution, inverse = [arb(0)] * matrix.shape[1], matrix.T
+    for _ in range(REFINEMENTS):
         gaps, errors = _gaps(left, right, solution)
         scaled = matrix / np.where(sizes > 0, sizes, 1.0) / errors[:, None] * errors.min()
         left_singular, singular, axes = np.linalg.svd(scaled, full_matrices=False)

@@ -9,7 +9,7 @@ from flint import arb, arb_mat, ctx, fmpq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxtract import AnyDepthOptions, ExtractOptions, Outcome, extract_any_depth, extract_network, float64, mp
+from jaxtract import AnyDepthOptions, ExtractOptions, Outcome, extract_any_depth, extract_network, mp
 from jaxtract.certificate.matching import match
 from jaxtract.layers.any_depth.found_layers import Row, merge_rows
 from jaxtract.layers.any_depth.rows.refined_rows import refined
@@ -104,11 +104,6 @@ def test_more_bits_lose_no_more():
         assert found.network is not None and context.answer_bits is not None
         lost.append(context.answer_bits - true_bits(found.network, network))
     assert max(lost) < 20 and abs(lost[0] - lost[1]) < 10
-
-
-def test_doubles_are_refused():
-    with pytest.raises(ValueError, match="exact and mp, not in float64"):
-        extract_any_depth(ExactNetworkOracle(exact_network(he((4, 4, 4, 1), 0))), float64())
 
 
 def test_the_precision_of_balls_is_set_for_the_extraction_alone():

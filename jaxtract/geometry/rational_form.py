@@ -30,7 +30,7 @@ class RationalForm:
     def plus(
         self, factor: Number, form: AffineForm, anchor: GridVector, at_anchor: Number | None = None
     ) -> RationalForm:
-        """self + factor * form. ``anchor``: a place where that is known well, and what it is there if it was measured."""
+        """self + factor * form; ``anchor``: where it is known well, and what it is there if that was measured."""
         del anchor, at_anchor
         return RationalForm(
             [n + factor * m for n, m in zip(self.normal, form.normal, strict=True)], self.offset + factor * form.offset
@@ -53,8 +53,8 @@ class RationalForm:
 class AnchoredForm(RationalForm):
     """A form between balls whose errors are taken for independent, known best near a point of its zero set.
 
-    Where every bit counts the offset at the origin says too little: what is lost on the way from there to the anchor and
-    back would be counted as an error twice.
+    Where every bit counts the offset at the origin says too little: what is lost on the way from there to the anchor
+    and back would be counted as an error twice.
 
     Attributes:
         anchor: the point, in grid units.

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TypeVar
 
-from jaxtract.layers.any_depth.extract import DEEP_CONTEXTS, AnyDepth, AnyDepthOptions
+from jaxtract.layers.any_depth.extract import AnyDepth, AnyDepthOptions
 from jaxtract.layers.depth_two import DepthTwo, DepthTwoOptions
 from jaxtract.oracle.oracle import Oracle
 from jaxtract.report.outcome import Extraction, Outcome
@@ -39,8 +39,6 @@ def extract_network(
 ) -> Extraction:
     """Recover a ReLU network of unknown depth and widths from queries.
 
-    One hidden layer is read in any context; more layers in exact and mp.
-
     Args:
         oracle: the black box.
         context: number system of the extraction; the oracle must serve it.
@@ -60,7 +58,7 @@ def extract_network(
         _check_widths(chosen.widths, oracle)
     shallow = DepthTwo(oracle, context, _settings(DepthTwoOptions, chosen), meter, test_bends=True)
     found = shallow.run(keep)
-    if found.outcome is not Outcome.NOT_ONE_HIDDEN_LAYER or context.name not in DEEP_CONTEXTS:
+    if found.outcome is not Outcome.NOT_ONE_HIDDEN_LAYER:
         return found
     deep = _settings(AnyDepthOptions, chosen)
     result = AnyDepth(shallow.oracle, context, deep, meter, first_line=shallow.first_line).run(keep)

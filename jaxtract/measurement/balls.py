@@ -23,8 +23,8 @@ SUMMED_TERMS = 4
 class BallAsker:
     """The black box with answers as balls, as wide as answers are rounded.
 
-    The terms that an answer is summed from grow like 1 + |x|. Where the rounding of the black box was not measured, their
-    size is read off the answers seen so far.
+    The terms that an answer is summed from grow like 1 + |x|. Where the rounding of the black box was not measured,
+    their size is read off the answers seen so far.
     """
 
     def __init__(self, plain: Asker, rounded: RoundedContext):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from flint import fmpq, fmpz_mat
+from flint import fmpq, fmpz, fmpz_mat
 
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.points import PointBatch
@@ -102,4 +102,4 @@ def _segments(inputs: int, scale: int, rng: np.random.Generator) -> PointBatch:
     directions = rng.integers(-size, size, size=(PLACES, inputs), endpoint=True)
     matrix = DyadicMatrix(fmpz_mat(PLACES, inputs, directions.ravel().tolist()), BASE_BITS - scale + SHORT_BITS)
     index = tuple(k for k in range(PLACES) for _ in range(POINTS))
-    return PointBatch(anchors, matrix, index, index, tuple(range(POINTS)) * PLACES, 0)
+    return PointBatch(anchors, matrix, index, index, tuple(map(fmpz, range(POINTS))) * PLACES, 0)

@@ -329,14 +329,14 @@ class _Line:
         if not self.context.few_bits:
             answers = yield [position + step]
             return self._chord((position, answer), (position + step, answers[0]))
-        for _ in range(SHORTER_STEPS):
+        for tries_left in reversed(range(SHORTER_STEPS)):
             half, whole = position + step / 2, position + step
             answers = yield [half, whole]
             piece = self._chord((position, answer), (whole, answers[1]))
-            if self._lies_on(piece, half, answers[0]):
+            if not tries_left or self._lies_on(piece, half, answers[0]):
                 return piece
             step = step / 16
-        return piece
+        raise AssertionError("the last try returns")
 
     def _step(self, position: fmpq, towards: fmpq) -> fmpq:
         """From a position to the second answer of its piece: short, towards a place it must not reach."""

@@ -44,8 +44,6 @@ from jaxtract.signs.plainest import plainest, without_opposites
 from precision.context import Context
 from precision.dyadic import dyadic_matrix, from_float, round_to_grid
 
-DEEP_CONTEXTS = ("exact", "mp", "float64")
-
 ROUNDED_REACH_BITS = 8
 """Lines of rounded answers are searched to 2^8, and further while their ends still bend."""
 
@@ -115,11 +113,6 @@ class AnyDepth:
         *,
         first_line: tuple[Line, LineProfile] | None = None,
     ):
-        if context.name not in DEEP_CONTEXTS:
-            raise ValueError(
-                f"networks of more than one hidden layer are read in the contexts {' and '.join(DEEP_CONTEXTS)}, "
-                f"not in {context.name}; use --context mp with an oracle that answers to many bits"
-            )
         self.options = options
         self.first_line = first_line
         self.skips_tried = False

@@ -12,8 +12,8 @@ from flint import arb, arb_mat, fmpq, fmpq_mat, fmpz, fmpz_mat
 from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern, patterns_of
 from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.measurement.balls import measured_profile, measuring, searching
-from jaxtract.measurement.noise import term_size
 from jaxtract.measurement.gradients import gradient_columns, whole_gradient
+from jaxtract.measurement.noise import term_size
 from jaxtract.search.context_lines import Asker, LineSettings, search_lines
 from jaxtract.search.lines import Line, LineProfile
 from precision.balls import accuracy_bits, middle, steepest, vanishes
@@ -237,7 +237,11 @@ def _form(jump: np.ndarray, point: Sequence[fmpq]) -> RationalForm | None:
     sizes = [max(abs(x) for x in row) for row in jump]
     o = max(range(len(sizes)), key=lambda k: sizes[k])
     pivot = steepest(jump[o])
-    if vanishes(sizes[o]) or _too_rough(jump[o], sizes[o]) or any(any(row * jump[o][pivot] != jump[o] * row[pivot]) for row in jump):
+    if (
+        vanishes(sizes[o])
+        or _too_rough(jump[o], sizes[o])
+        or any(any(row * jump[o][pivot] != jump[o] * row[pivot]) for row in jump)
+    ):
         return None
     normal = list(jump[o])
     return RationalForm(normal, -sum((n * x for n, x in zip(normal, point, strict=True)), fmpq(0)))

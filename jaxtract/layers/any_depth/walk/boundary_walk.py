@@ -58,7 +58,7 @@ DEEP_TRIES = 3
 """Places behind a wall at which a boundary is looked for where bits are few."""
 
 MOST_RENEWALS = 4
-"""Times that a walk's form may be measured again, beyond half the width of the layer: what has not come then will not."""
+"""Times that a walk's form may be measured again, beyond half the width of the layer before."""
 
 WIDER_BITS = (0, 4, 8)
 """A boundary that is known too roughly to be met where it is looked for is looked for so much farther around."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Sequence
 
@@ -33,10 +34,8 @@ def run_walks(
         following, start = [], 0
         for probe, wanted in waiting:
             stop = start + len(wanted.steps)
-            try:
+            with contextlib.suppress(StopIteration):
                 following.append((probe, probe.send(answers[start:stop])))
-            except StopIteration:
-                pass
             start = stop
         waiting = following
 

@@ -92,8 +92,8 @@ class Examiner:
     def learn_from(self, bad: np.ndarray) -> bool:
         """The borders before a few counterexamples, for the pool or for open weights; False when there are none.
 
-        With few bits there are none either: before it is polished the recovered function is too rough for its difference
-        to the black box to be followed. New lines go through the counterexamples then.
+        With few bits there are none either: before it is polished the recovered function is too rough for its
+        difference to the black box to be followed. New lines go through the counterexamples then.
         """
         if self.state.numbers.few_bits:
             return False

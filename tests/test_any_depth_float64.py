@@ -1,0 +1,132 @@
+"""Networks of any depth from a black box that answers in doubles: the noise, the estimates, and what comes out."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from flint import arb, ctx, fmpq
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxtract import CallableOracle, ExtractOptions, Outcome, extract_network, float64
+from jaxtract.certificate.matching import match
+from jaxtract.geometry.known_layers import AffineForm
+from jaxtract.geometry.rational_form import AnchoredForm, value_at
+from jaxtract.layers.any_depth.walk.star import common_ratio, roughest, roughness, star_around
+from jaxtract.measurement.noise import measure_noise
+from jaxtract.network.canonical import canonical_form, float64_scaled
+from jaxtract.network.families import he
+from jaxtract.oracle.counting import CountingOracle
+from precision.balls import ball, independent_sum, to_float
+from precision.dyadic import from_float
+from precision.estimates import NoFitError, fitted, improved
+
+ONE = 1 << 256
+WORKING = 112
+"""Bits of balls around doubles."""
+
+
+def numpy_oracle(network):
+    weights, biases = [np.asarray(w) for w in network.weights], [np.asarray(b) for b in network.biases]
+
+    def f(x):
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            x = np.maximum(x @ weight.T + bias, 0)
+        return x @ weights[-1].T + biases[-1]
+
+    return CallableOracle(f, inputs=network.inputs, outputs=network.outputs)
+
+
+def true_bits(found, network):
+    """-log2 of the largest error of a number against the largest of its row, both networks in canonical form."""
+    matching = match(*(float64_scaled(canonical_form(n)) for n in (found, network)))
+    assert matching.unmatched == 0 and matching.error
+    return -np.log2(float(Fraction(int(matching.error.p), int(matching.error.q))))
+
+
+@pytest.mark.parametrize(("widths", "seed"), [((10, 10, 10, 1), 2), ((10, 10, 10, 1), 7), ((12, 8, 6, 2), 0)])
+def test_deep_networks_from_doubles(widths, seed):
+    network = he(widths, seed)
+    options = ExtractOptions(seed=seed, verify_inputs=200, verify_lines=4)
+    found = extract_network(numpy_oracle(network), float64(), options=options)
+    assert found.outcome is Outcome.COMPLETE and found.claim == "approximate"
+    assert found.network is not None and found.network.widths == widths
+    reached = true_bits(found.network, network.exact())
+    assert found.accuracy_bits is not None and found.accuracy_bits <= reached
+    assert reached >= 43
+    assert found.queries.total < 25 * network.exact().parameters + 1500
+
+
+def test_noise_is_that_of_the_oracle():
+    network = he((10, 10, 10, 1), 0)
+    oracle = CountingOracle(numpy_oracle(network), float64())
+    noise = measure_noise(oracle, np.random.default_rng(0))
+    assert 47 <= noise.bits <= 54 and oracle.count.measure == 72
+    exact = numpy_oracle(network)
+    rough = CallableOracle(lambda x: exact.function(x).astype(np.float32), inputs=10)
+    rough_noise = measure_noise(CountingOracle(rough, float64()), np.random.default_rng(0))
+    assert 18 <= rough_noise.bits <= 25
+    constant = CallableOracle(lambda x: np.zeros((len(x), 1)), inputs=3)
+    assert measure_noise(CountingOracle(constant, float64()), np.random.default_rng(0)).unit > 0
+
+
+def test_independent_errors_add_up_as_squares():
+    with ctx.workprec(WORKING):
+        total = independent_sum([ball(fmpq(1), fmpq(3, 1000)), ball(fmpq(2), fmpq(4, 1000)), 5])
+        assert total.mid() == 8 and abs(float(total.rad()) - 0.005) < 1e-6
+
+
+def noisy(values, size, rng):
+    """Balls of six standard deviations around values with such an error."""
+    return [
+        ball(fmpq(round((x + size / 6 * rng.standard_normal()) * 2**80), 1 << 80), fmpq(1, 1 << 40)) for x in values
+    ]
+
+
+@given(st.integers(1, 5), st.integers(3, 8), st.integers(0, 2**32))
+def test_fits_hold_the_truth(unknowns, spare, seed):
+    rng = np.random.default_rng(seed)
+    matrix, truth = rng.standard_normal((unknowns + spare, unknowns)), rng.standard_normal(unknowns)
+    with ctx.workprec(WORKING):
+        left = [[arb(float(x)) for x in row] for row in matrix]
+        right = noisy(matrix @ truth, 2.0**-40, rng)
+        solution = fitted(left, right)
+        if np.linalg.cond(matrix) < 1e3:
+            assert solution is not None
+            assert all(abs(to_float(x) - y) <= 2 * float(x.rad()) for x, y in zip(solution, truth, strict=True))
+            start = [ball(fmpq(round(x * 2**60), 1 << 60), fmpq(1, 1 << 20)) for x in truth]
+            better = improved(left, right, start)
+            assert all(abs(to_float(x) - y) <= 2 * float(x.rad()) + 1e-15 for x, y in zip(better, truth, strict=True))
+            assert all(float(x.rad()) < 2.0**-25 for x in better)
+        assert fitted([[*row, row[0]] for row in left], right) is None
+        if np.linalg.cond(matrix) < 10:
+            with pytest.raises(NoFitError):
+                fitted(left, [right[0] + 1, *right[1:-1], right[-1] - 3])
+
+
+def test_forms_are_known_best_at_their_anchor():
+    with ctx.workprec(WORKING):
+        unit = fmpq(1, 1 << 40)
+        anchor = [3 * ONE, -2 * ONE]
+        form = AnchoredForm([ball(fmpq(1), unit), ball(fmpq(2), unit)], anchor, arb(0))
+        assert form.at(anchor) == 0 and float(form.at([0, 0]).rad()) > 3 * 2.0**-40
+        assert form.at([3 * ONE + ONE // 2, -2 * ONE]).contains(fmpq(1, 2))
+        wall = AffineForm([arb(1), arb(0)], arb(-3))
+        assert value_at(wall, anchor) == 0
+        bent = form.plus(ball(fmpq(-4), unit), wall, anchor)
+        assert bent.normal[0].contains(-3) and bent.at(anchor).contains(0)
+
+
+def test_star_measures_a_form_and_says_how_well():
+    """Second differences of |z| at a point of its boundary give z up to a factor."""
+    truth = np.array([0.5, -1.5, 0.25])
+    with ctx.workprec(WORKING):
+        star = star_around([0, 0, 0], truth / np.linalg.norm(truth), [(np.array([[1.0, 0, 0]]), np.array([0.5]))], 0)
+        points = [np.array(star.asked.directions[place], dtype=object) * step / ONE for place, step in star.asked.steps]
+        answers = np.array([[ball(from_float(abs(truth @ p.astype(float))), fmpq(1, 1 << 50))] for p in points])
+        form = star.form(answers, np.array([arb(0)], dtype=object))
+        assert form is not None
+        factor = common_ratio([arb(float(x)) for x in truth], form.normal)
+        assert factor is not None and factor > 0
+        assert roughness(form) < 2.0**-40 < roughest(form) < 2.0**-20
+        assert common_ratio([arb(1), arb(0), arb(0)], form.normal) is None
