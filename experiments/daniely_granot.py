@@ -11,7 +11,7 @@ counts if ``certify`` proves the recovered one identical; ``covered`` are those 
 theorem, measured on what was recovered. Queries are those of search and measurement; the fit is a least-squares line
 through log queries over log parameters.
 
-Run: python -m experiments.daniely_granot [--small] [--plot FILE]    (seeds 0, 1, 2, ... for network and queries)
+Run: python -m experiments.daniely_granot [--small] [--out DIR]    (seeds 0, 1, 2, ... for network and queries)
 
 Result (python 3.11.7, jax 0.10.2, python-flint 0.9.0, 2 cores, other work running; 15 minutes):
 
@@ -43,9 +43,9 @@ where the signs of that many neurons are not determined, an affine rest goes on 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -55,6 +55,9 @@ from rich.table import Table
 from jaxtract import ExactContext, ExactNetworkOracle, certify
 from jaxtract.methods import daniely_granot
 from jaxtract.network.families import exact_network, he
+from jaxtract.pictures.charts import exponent, growth, rates
+from jaxtract.pictures.document import document_parser
+from jaxtract.pictures.figures import save_figure
 
 DEPTH_THREE = tuple((2 * n, n, 2 * n, 1) for n in range(3, 13))
 DEPTH_TWO = ((20, 10, 1), (20, 20, 1), (20, 40, 1), (20, 200, 1), (4, 400, 1))
@@ -84,15 +87,6 @@ def run(widths: tuple[int, ...], seed: int) -> Trial:
     return Trial(widths, seed, identical, named.covered, network.parameters, queries, found.seconds)
 
 
-def exponent(trials: Sequence[Trial]) -> float:
-    """Slope of log queries over log parameters, of the trials that were identical."""
-    points = [(np.log(t.parameters), np.log(t.queries)) for t in trials if t.identical]
-    if len({x for x, _ in points}) < 2:
-        return float("nan")
-    x, y = np.array(points).T
-    return float(np.polyfit(x, y, 1)[0])
-
-
 def table(trials: Sequence[Trial]) -> Table:
     """One row per size."""
     out = Table("widths", "seeds", "identical", "covered", "parameters", "queries (median)", "per parameter", "seconds")
@@ -112,31 +106,38 @@ def table(trials: Sequence[Trial]) -> Table:
     return out
 
 
-def plot(trials: Sequence[Trial], path: str) -> None:
-    """Queries over parameters, both logarithmic."""
-    import matplotlib
+def of_depth(trials: Sequence[Trial], depth: int) -> list[Trial]:
+    """Trials at a depth, in layers of weights."""
+    return [t for t in trials if len(t.widths) == depth + 1]
 
-    matplotlib.use("agg")
-    from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(6, 4))
-    for depth in sorted({len(t.widths) for t in trials}):
-        own = [t for t in trials if len(t.widths) == depth and t.identical]
-        label = f"depth {depth - 1}: exponent {exponent(own):.2f}"
-        axes.loglog([t.parameters for t in own], [t.queries for t in own], "o", markersize=4, label=label)
-    ends = np.array([min(t.parameters for t in trials), max(t.parameters for t in trials)])
-    axes.loglog(ends, ends, color="grey", linewidth=0.8, label="one query a parameter")
-    axes.set(xlabel="parameters", ylabel="queries (search and measurement)")
-    axes.legend()
-    figure.savefig(path, dpi=150, bbox_inches="tight")
-    pyplot.close(figure)
+def points(trials: Sequence[Trial]) -> list[tuple[float, float]]:
+    """(parameters, queries) of the trials that were identical."""
+    return [(t.parameters, t.queries) for t in trials if t.identical]
+
+
+def draw(trials: Sequence[Trial], directory: Path) -> None:
+    """Queries and success rates over the number of parameters."""
+    by_depth = {f"depth {depth}": own for depth in (2, 3) if (own := of_depth(trials, depth))}
+    queries = growth(
+        {name: points(own) for name, own in by_depth.items()},
+        x="parameters",
+        y="queries (search and measure)",
+        proportional="one query a parameter",
+    )
+    save_figure(queries, directory / "queries.svg")
+    found = {
+        name: [
+            (size, sum(t.identical for t in own if t.parameters == size), sum(t.parameters == size for t in own))
+            for size in sorted({t.parameters for t in own})
+        ]
+        for name, own in by_depth.items()
+    }
+    save_figure(rates(found, x="parameters", y="share proven identical", log=True), directory / "success.svg")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="two sizes of each depth and one seed, for the tests")
-    parser.add_argument("--plot", metavar="FILE", help="write the figure, .png or .pdf")
-    options = parser.parse_args()
+    options = document_parser(__doc__, small="two sizes of each depth and one seed").parse_args()
     two, three, seeds = (DEPTH_TWO[:2], DEPTH_THREE[:2], 1) if options.small else (DEPTH_TWO, DEPTH_THREE, SEEDS)
     console, trials = Console(), []
     jobs = [(widths, seed) for widths in (*two, *three) for seed in range(seeds)]
@@ -146,10 +147,10 @@ def main() -> None:
             console.print(f"{'-'.join(map(str, widths))} seed {seed}: not identical")
     console.print(table(trials))
     for depth in (2, 3):
-        own = [t for t in trials if len(t.widths) == depth + 1]
-        console.print(f"depth {depth}: queries grow with the parameters to the power {exponent(own):.2f}")
-    if options.plot:
-        plot(trials, options.plot)
+        power = exponent(points(of_depth(trials, depth)))
+        console.print(f"depth {depth}: queries grow with the parameters to the power {power:.2f}")
+    if options.out:
+        draw(trials, options.out)
 
 
 if __name__ == "__main__":

@@ -46,17 +46,20 @@ parameter on these small networks: 200 halvings for each pair whose output weigh
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import functools
 import statistics
 from collections.abc import Callable, Sequence
 
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 from jaxtract import DepthTwoOptions, ExactContext, ExactNetwork, ExactNetworkOracle, certify, extract_depth_two, mp
 from jaxtract.network.families import FAMILIES, exact_network, gap, he
+from jaxtract.pictures.charts import growth
+from jaxtract.pictures.document import document_parser
+from jaxtract.pictures.figures import save_figure
 
 SHAPES = ((8, 12, 2), (20, 16, 1), (4, 24, 1), (2, 9, 3), (1, 6, 2))
 
@@ -78,9 +81,13 @@ class Trial:
     identical: bool
     error: float | None
     claim: str
-    per_parameter: float
+    parameters: int
+    queries: int
     ratio: float
-    signs: str
+
+    @property
+    def per_parameter(self) -> float:
+        return self.queries / self.parameters if self.parameters else float("nan")
 
 
 def cases() -> list[Case]:
@@ -105,27 +112,31 @@ def run(case: Case, seed: int) -> Trial:
     context = ExactContext() if case.prec is None else mp(case.prec)
     extraction = extract_depth_two(ExactNetworkOracle(network), context, options=DepthTwoOptions(seed=seed))
     if extraction.network is None:
-        return Trial(False, None, extraction.claim, float("nan"), float("nan"), extraction.sign_method)
+        return Trial(False, None, extraction.claim, 0, 0, float("nan"))
     certificate = certify(extraction.network, network)
     return Trial(
         certificate.verdict == "identical",
         certificate.max_relative_error,
         extraction.claim,
-        extraction.queries_per_parameter or float("nan"),
+        extraction.network.parameters,
+        extraction.queries.search + extraction.queries.measure,
         extraction.seconds / extraction.oracle_seconds,
-        extraction.sign_method,
     )
 
 
-def table(chosen: Sequence[Case], seeds: int | None) -> Table:
-    """Run the cases and put their figures side by side."""
+def measure(chosen: Sequence[Case], seeds: int | None) -> dict[str, list[Trial]]:
+    """All trials by case."""
+    return {case.name: [run(case, seed) for seed in range(min(case.seeds, seeds or case.seeds))] for case in chosen}
+
+
+def table(results: dict[str, list[Trial]]) -> Table:
+    """The figures of the cases side by side."""
     out = Table("case", "seeds", "identical", "max rel. error", "claim", "per parameter, max", "total / oracle")
-    for case in chosen:
-        trials = [run(case, seed) for seed in range(min(case.seeds, seeds or case.seeds))]
+    for name, trials in results.items():
         errors = [trial.error for trial in trials if trial.error is not None]
         costs = [trial.per_parameter for trial in trials]
         out.add_row(
-            case.name,
+            name,
             str(len(trials)),
             str(sum(trial.identical for trial in trials)),
             f"{max(errors):.2g}" if errors else "-",
@@ -134,6 +145,15 @@ def table(chosen: Sequence[Case], seeds: int | None) -> Table:
             f"{statistics.median(trial.ratio for trial in trials):.2f}",
         )
     return out
+
+
+def plot(results: dict[str, list[Trial]]) -> Figure:
+    """Queries over parameters."""
+    kinds: dict[str, list[tuple[float, float]]] = {}
+    for name, trials in results.items():
+        kind = "rounded to 200 bits" if " mp " in name else "He Gaussian" if name[0].isdigit() else "worst cases"
+        kinds.setdefault(kind, []).extend((trial.parameters, trial.queries) for trial in trials if trial.queries)
+    return growth(kinds, x="parameters", y="queries (search and measure)", proportional="one query a parameter")
 
 
 def _he(widths: tuple[int, ...], seeds: int, *, prec: int | None = None) -> Case:
@@ -147,14 +167,16 @@ def _of_shape(family: Callable[..., object], seed: int) -> ExactNetwork:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--small", action="store_true", help="one seed of the small cases: seconds")
+    parser = document_parser(__doc__, small="one seed of the small cases")
     parser.add_argument("--only", nargs="+", metavar="CASE", help="rows by name")
     options = parser.parse_args()
     chosen = [case for case in cases() if options.only is None or case.name in options.only]
     if options.small:
         chosen = [case for case in chosen if "784" not in case.name and "100" not in case.name]
-    Console(width=150).print(table(chosen, 1 if options.small else None))
+    results = measure(chosen, 1 if options.small else None)
+    Console(width=150).print(table(results))
+    if options.out:
+        save_figure(plot(results), options.out / "queries.svg")
 
 
 if __name__ == "__main__":

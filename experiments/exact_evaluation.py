@@ -117,7 +117,6 @@ It flattered the ratios and was dropped.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import os
@@ -140,6 +139,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from flint import fmpq
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
@@ -162,6 +162,8 @@ from jaxtract.evaluation.served import EvaluatorName, point_evaluator
 from jaxtract.network.families import he
 from jaxtract.network.files import save_network
 from jaxtract.oracle.points import PointBatch, on_lines, stars
+from jaxtract.pictures.document import document_parser
+from jaxtract.pictures.figures import one_axes, save_figure
 from precision.dyadic import from_float64
 
 NETWORKS = ((80, 40, 20, 1), (784, 128, 1), (784, 128, 64, 32, 10))
@@ -296,6 +298,24 @@ def _packed_row(widths: Sequence[int], prec: int, batch: int, scale: Scale) -> l
     cells = [f"{x:.{2 if name == 'plain float64' else 1}f}{'*' * (name == chosen)}" for name, x in each.items()]
     ratios = flint.clock / best.clock, flint.processor / best.processor
     return [*cells, *(f"{ratio:.1f}" for ratio in ratios), f"{best.clock / floor.clock:.0f}"]
+
+
+def picture(measured: Table) -> Figure:
+    """How many times faster than FLINT the chosen method is, by precision, for the largest batch of every network."""
+    columns = {str(column.header): list(map(str, column.cells)) for column in measured.columns}
+    rows = zip(*(columns[name] for name in ("network", "P", "batch", "ratio")), strict=True)
+    largest = max(map(int, columns["batch"]))
+    figure, axes = one_axes()
+    series: dict[str, list[tuple[int, float]]] = {}
+    for network, prec, batch, ratio in rows:
+        if int(batch) == largest:
+            series.setdefault(network, []).append((int(prec), float(ratio)))
+    for network, points in series.items():
+        axes.plot(*zip(*points, strict=True), "o-", markersize=4, label=network)
+    axes.axhline(1, color="grey", linewidth=0.8, label="FLINT")
+    axes.set(xscale="log", yscale="log", xlabel="bits of an input", ylabel=f"times faster than FLINT, batch {largest}")
+    axes.legend(frameon=False, fontsize="small")
+    return figure
 
 
 def setup(scale: Scale) -> Table:
@@ -447,8 +467,7 @@ def _table(*columns: str) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="tiny networks, seconds")
+    parser = document_parser(__doc__, small="tiny networks")
     parser.add_argument("--seed", type=int, default=0, help="of the networks and the inputs")
     parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, help="tables by name")
     options = parser.parse_args(arguments)
@@ -458,7 +477,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console(width=180)
     console.print(f"seed {options.seed}, python {platform.python_version()}, {versions}, {os.cpu_count()} cores")
     for name in options.only:
-        console.print(f"\n{name}", makers[name](scale))
+        made = makers[name](scale)
+        console.print(f"\n{name}", made)
+        if name == "packed" and options.out:
+            save_figure(picture(made), options.out / "packed.svg")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,6 @@ Conclusion: The queries per kink hold: 4.5 to 4.9 from ten lines on, of which tw
 Run: python experiments/float64_line_search.py [--small] [--seed 0]
 """
 
-import argparse
 import itertools
 import time
 
@@ -50,6 +49,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from jaxtract.pictures.charts import growth
+from jaxtract.pictures.document import document_parser
+from jaxtract.pictures.figures import save_figure
 from jaxtract.search.float64_lines import LineKinks, LineSearch, search_lines
 
 NETWORKS = ((80, 40, 20, 1), (10, 15, 15, 1), (784, 128, 64, 10))
@@ -105,10 +107,10 @@ def measure(widths, lines, seed, repeats=3) -> tuple[LineKinks, float, float]:
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--small", action="store_true", help="one small network, seconds")
+    parser = document_parser(__doc__, small="one small network")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
+    rates: dict[str, list[tuple[float, float]]] = {}
     table = Table("network", "lines", "kinks", "unresolved", "queries per kink", "kinks/s", "time / floor")
     for widths in SMALL_NETWORKS if options.small else NETWORKS:
         for lines in SMALL_BATCHES if options.small else BATCHES:
@@ -116,6 +118,7 @@ def main(arguments=None):
                 continue
             found, seconds, floor = measure(widths, lines, options.seed)
             kinks = len(found.kinks)
+            rates.setdefault("-".join(map(str, widths)), []).append((lines, max(kinks, 1) / seconds))
             table.add_row(
                 "-".join(map(str, widths)),
                 f"{lines:,}",
@@ -126,6 +129,8 @@ def main(arguments=None):
                 f"{seconds / floor:.1f}",
             )
     Console(width=110).print(table)
+    if options.out:
+        save_figure(growth(rates, x="lines searched together", y="kinks a second"), options.out / "kinks_a_second.svg")
 
 
 if __name__ == "__main__":

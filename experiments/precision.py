@@ -11,7 +11,7 @@ bits, so that answers really are rounded (those of float64 weights at short inpu
 error of a weight or bias, relative to the largest of its row, over the matched neurons, computed over the rationals;
 "all" when it is zero. Lost = answer bits - attained. Seeds 0, 1, 2, ... for network and queries; worst and median seed.
 
-Run: python -m experiments.precision [--small] [--depths 1 2 ...] [--seeds N] [--plot FILE]
+Run: python -m experiments.precision [--small] [--depths 1 2 ...] [--seeds N] [--out DIR]
 
 Result (python 3.11.7, jax 0.10.2, python-flint 0.9.0, 2 cores, other work running; --depths 1 with 5 seeds,
 --depths 2 --seeds 3; under one minute together):
@@ -43,7 +43,6 @@ second is not measured yet: three and more hidden layers of width 8 did not end 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
 import random
@@ -52,6 +51,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from flint import fmpq, fmpq_mat
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -72,6 +72,8 @@ from jaxtract.certificate.matching import match
 from jaxtract.layers.any_depth.extract import AnyDepthOptions, extract_any_depth
 from jaxtract.network.canonical import canonical_form, float64_scaled
 from jaxtract.network.families import he
+from jaxtract.pictures.document import document_parser
+from jaxtract.pictures.figures import one_axes, save_figure
 from precision.context import Context
 
 WIDTH = 8
@@ -192,14 +194,9 @@ def law(results: dict[tuple[int, str], list[Trial]]) -> list[str]:
     return found or ["mp was not measured: there is no loss to state"]
 
 
-def plot(results: dict[tuple[int, str], list[Trial]], path: str) -> None:
+def plot(results: dict[tuple[int, str], list[Trial]]) -> Figure:
     """Attained bits against answer bits, one line a depth; exact results have no place on such axes."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 4))
+    figure, axes = one_axes()
     for depth in sorted({depth for depth, _ in results}):
         points = [
             (trial.answer_bits, trial.bits)
@@ -212,8 +209,7 @@ def plot(results: dict[tuple[int, str], list[Trial]], path: str) -> None:
     axes.plot([32, 2200], [32, 2200], color="grey", linewidth=0.8, label="nothing lost")
     axes.set(xscale="log", yscale="log", xlabel="bits of an answer", ylabel="bits attained (worst weight)")
     axes.legend()
-    figure.savefig(path, dpi=150, bbox_inches="tight")
-    pyplot.close(figure)
+    return figure
 
 
 def _shown(bits: float) -> str:
@@ -221,19 +217,17 @@ def _shown(bits: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--small", action="store_true", help="one seed, one hidden layer: seconds")
+    parser = document_parser(__doc__, small="one seed, one hidden layer")
     parser.add_argument("--depths", nargs="+", type=int, default=list(DEPTHS), metavar="N", help="hidden layers")
     parser.add_argument("--seeds", type=int, default=5, metavar="N")
-    parser.add_argument("--plot", metavar="FILE", help="write the figure, .png or .pdf")
     options = parser.parse_args()
     results = measure([1] if options.small else options.depths, 1 if options.small else options.seeds)
     console = Console(width=150)
     console.print(table(results))
     for sentence in law(results):
         console.print(sentence)
-    if options.plot:
-        plot(results, options.plot)
+    if options.out:
+        save_figure(plot(results), options.out / "accuracy.svg")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,6 @@ none of 200,000 random inputs switches on were found by them.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import statistics
 from collections.abc import Callable, Sequence
@@ -65,6 +64,7 @@ from jaxtract import (
 )
 from jaxtract.network.families import exact_network, he, residual, with_skips
 from jaxtract.network.structure import structure_of
+from jaxtract.pictures.document import document_parser
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,8 +162,7 @@ def _skipping(name: str, places: list[tuple[int, int]]) -> Case:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="one seed of the small cases, for the tests")
+    parser = document_parser(__doc__, small="one seed of the small cases")
     parser.add_argument("--only", nargs="+", metavar="CASE", help="rows to run")
     options = parser.parse_args()
     chosen = [case for case in cases() if not options.only or case.name in options.only]

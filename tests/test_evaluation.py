@@ -580,10 +580,11 @@ def test_memory_is_bounded_by_chunks():
     assert chunks[0] == 256 and chunks[1] == 8 * (chunks[1] // 8) < 256
 
 
-def test_the_experiment_runs_small(capsys):
+def test_the_experiment_runs_small(capsys, tmp_path):
     path = pathlib.Path(__file__).parents[1] / "experiments" / "exact_evaluation.py"
-    runpy.run_path(str(path))["main"](["--small"])
+    runpy.run_path(str(path))["main"](["--small", "--out", str(tmp_path)])
     assert "20-10-5-1" in capsys.readouterr().out
+    assert "20-10-5-1" in (tmp_path / "packed.svg").read_text()
 
 
 @pytest.mark.slow

@@ -19,17 +19,19 @@ RUN_ELSEWHERE = {
 """Small modes whose tables are looked at by a test of their own subject."""
 
 
-def run_small(name, monkeypatch, capsys):
-    """What the experiment prints."""
-    monkeypatch.setattr(sys, "argv", [name, "--small"])
+def run_small(name, monkeypatch, capsys, folder):
+    """What the experiment prints; it leaves pictures in the folder, as text that can be searched."""
+    monkeypatch.setattr(sys, "argv", [name, "--small", "--out", str(folder)])
     monkeypatch.syspath_prepend(str(FOLDER.parent))
     runpy.run_path(str(EXPERIMENTS[name]), run_name="__main__")
+    pictures = list(folder.glob("*.svg"))
+    assert pictures and all("</svg>" in picture.read_text() for picture in pictures)
     return capsys.readouterr().out
 
 
-def test_depth_two(monkeypatch, capsys):
+def test_depth_two(monkeypatch, capsys, tmp_path):
     """Every family is a row, every network of an exact row is identical, every mp row has its bits."""
-    out = run_small("depth_two", monkeypatch, capsys)
+    out = run_small("depth_two", monkeypatch, capsys, tmp_path)
     cells = [[cell.strip() for cell in re.split("[│┃|]", line) if cell.strip()] for line in out.splitlines()]
     rows = {row[0]: row for row in cells if len(row) == 7 and row[1] == "1"}
     assert {"20-10-1", "10-40-1", "20-10-1 mp 200", "he", "gap 2^-200", "duplicate"} <= set(rows)
@@ -42,9 +44,9 @@ def test_depth_two(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", sorted(set(EXPERIMENTS) - set(RUN_ELSEWHERE)))
-def test_other_experiments(name, monkeypatch, capsys):
-    """Also one that is added later: its small mode ends in seconds and prints its table."""
-    assert run_small(name, monkeypatch, capsys).strip()
+def test_other_experiments(name, monkeypatch, capsys, tmp_path):
+    """Also one that is added later: its small mode ends in seconds, prints its table and leaves a picture."""
+    assert run_small(name, monkeypatch, capsys, tmp_path).strip()
 
 
 @pytest.mark.parametrize("name", sorted(RUN_ELSEWHERE))

@@ -460,7 +460,8 @@ def test_oracle_with_arrays_is_not_compiled_twice():
     assert counts[1] - counts[0] <= 2
 
 
-def test_experiment_runs(capsys):
+def test_experiment_runs(capsys, tmp_path):
     path = pathlib.Path(__file__).parents[1] / "experiments" / "float64_line_search.py"
-    runpy.run_path(str(path))["main"](["--small", "--seed", "1"])
+    runpy.run_path(str(path))["main"](["--small", "--seed", "1", "--out", str(tmp_path)])
     assert "20-10-5-1" in capsys.readouterr().out
+    assert "20-10-5-1" in (tmp_path / "kinks_a_second.svg").read_text()

@@ -1,4 +1,4 @@
-"""The command line: extract, certify, check, serve, plot, targets."""
+"""The command line: extract, certify, check, serve, plot, experiment, targets."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rich.table import Table
 from jaxtract.cli.certify import add_certify
 from jaxtract.cli.check import add_check
 from jaxtract.cli.exit_codes import BAD_INPUT, CLAIM_REACHED, INCOMPLETE
+from jaxtract.cli.experiment import add_experiment, split_options
 from jaxtract.cli.find_target import find_oracle
 from jaxtract.cli.meter import RichMeter
 from jaxtract.cli.plot import add_plot
@@ -63,7 +64,7 @@ def run() -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """The command line as a function: returns the exit code, prints to standard output and error."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(split_options(arguments)[0])
     try:
         return options.command(options, ["jaxtract", *arguments])
     except (ValueError, OSError) as error:
@@ -118,6 +119,7 @@ def _parser(stored: dict[str, Any] | None = None) -> argparse.ArgumentParser:
     add_check(commands)
     add_serve(commands)
     add_plot(commands)
+    add_experiment(commands)
 
     listing = commands.add_parser("targets", help="list the networks that ship with the package")
     listing.set_defaults(command=_targets)
