@@ -9,7 +9,8 @@ widths unknown to the extractor. A run counts as a success if ``certify`` proves
 "per parameter" is (search + measure) / (weights and biases of the true network); "total / oracle" compares wall clocks
 of the same run.
 
-Run: python -m experiments.rolnick_koerding [--small] [--only CASE ...]    (seeds 0, 1, 2, ... for network and queries)
+Run: python -m experiments.rolnick_koerding [--small] [--out DIR] [--parts PART ...] [--only CASE ...] [--seeds N]
+(seeds 0, 1, 2, ... for network and queries)
 
 Result (python 3.11.7, jax 0.10.2, python-flint 0.9.0, 2 cores, much other work running, so that times say little):
 
@@ -47,13 +48,18 @@ none of 200,000 random inputs switches on were found by them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
+from flint import fmpq
 from rich.console import Console
 from rich.table import Table
 
 from jaxtract import (
+    AnyDepthOptions,
     ExactContext,
     ExactNetwork,
     ExactNetworkOracle,
@@ -62,9 +68,41 @@ from jaxtract import (
     extract_network,
     load_target,
 )
+from jaxtract.certificate.matching import Pair, match_rows
+from jaxtract.layers.any_depth.extract import AnyDepth
+from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.network.families import exact_network, he, residual, with_skips
+from jaxtract.network.relu_network import ReLUNetwork
 from jaxtract.network.structure import structure_of
+from jaxtract.oracle.counting import QueryCount
+from jaxtract.pictures.boundaries import boundaries_in, next_forms, values_of
+from jaxtract.pictures.charts import exponent, growth, rates, spread
 from jaxtract.pictures.document import document_parser
+from jaxtract.pictures.figures import save_figure
+from jaxtract.pictures.plane import Window, random_window
+from jaxtract.report.progress import NoProgressMeter
+
+PARTS = ("networks", "growth", "budget", "narrow")
+SEEDS = 20
+
+SWEEPS = {
+    "inputs d, d-10-10-1": [(d, 10, 10, 1) for d in (5, 10, 20, 40)],
+    "first width n, 10-n-10-1": [(10, n, 10, 1) for n in (4, 6, 10, 14, 20)],
+    "second width n, 10-10-n-1": [(10, 10, n, 1) for n in (4, 6, 10, 14, 20)],
+}
+"""Shapes that differ in one number each."""
+
+BUDGETED = ((10, 10, 10, 1), (20, 10, 10, 1), (10, 20, 10, 1))
+BUDGETS = (0.5, 0.75, 1, 1.5, 2, 2.5, 3, 4, 6, 8)
+"""Queries per parameter of the true network."""
+
+NARROW = ((8, 8, 8, 1), (4, 4, 4, 1), (2, 4, 4, 1), (8, 8, 8, 8, 1), (6, 6, 6, 6, 1), (4, 4, 4, 4, 1))
+NARROW_BUDGET = 5000
+SLICES = 100
+"""Random planes, of scales 1 and 10 in turn, in which boundaries of adjacent layers are looked for that intersect."""
+
+MEETING = 1e-9
+"""How near, in units of the window, the end of a segment must be to the boundary that it meets."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +120,22 @@ class Trial:
 
     verdict: str
     outcome: str
-    per_parameter: float
+    parameters: int
+    queries: int
     ratio: float
     seconds: float
     structure: tuple[str, ...]
+
+    @property
+    def identical(self) -> bool:
+        return self.verdict == "identical"
+
+    @property
+    def per_parameter(self) -> float:
+        return self.queries / self.parameters
+
+
+# --- part 1: networks
 
 
 def cases() -> list[Case]:
@@ -98,6 +148,7 @@ def cases() -> list[Case]:
         _he((80, 40, 20, 1), 5),
         _he((16, 32, 32, 16, 4), 3),
         _he((784, 64, 32, 10), 3),
+        Case("10-10-10-2, biases N(0, 1)", lambda seed: exact_network(he((10, 10, 10, 2), seed, bias_std=1.0)), 20),
         Case("digits-deep", lambda seed: load_target("digits-deep").exact(), 3),
         Case("digits-conv", lambda seed: load_target("digits-conv").exact(), 3),
         _skipping("20-16-16-1, input to layer 2", [(0, 2)]),
@@ -118,27 +169,33 @@ def run(case: Case, seed: int) -> Trial:
     return Trial(
         verdict,
         extraction.outcome.name.lower(),
-        (extraction.queries.search + extraction.queries.measure) / network.parameters,
+        network.parameters,
+        extraction.queries.search + extraction.queries.measure,
         extraction.seconds / extraction.oracle_seconds,
         extraction.seconds,
         structure,
     )
 
 
-def table(chosen: Sequence[Case], seeds: int | None, console: Console) -> Table:
+def networks(chosen: Sequence[Case], seeds: int | None, console: Console, out: Path | None) -> None:
     """One row per case; every run that is not identical is named as it happens."""
-    out = Table("case", "seeds", "identical", "per parameter (median, max)", "total / oracle", "seconds (median)")
+    table = Table("case", "seeds", "identical", "per parameter (median, max)", "total / oracle", "seconds (median)")
+    costs: dict[str, list[tuple[float, float]]] = {}
     for case in chosen:
         count = case.seeds if seeds is None else min(seeds, case.seeds)
         trials = [run(case, seed) for seed in range(count)]
         for seed, trial in enumerate(trials):
-            if trial.verdict != "identical":
+            if not trial.identical:
                 console.print(f"{case.name} seed {seed}: {trial.verdict}, {trial.outcome}")
         for line in sorted({line for trial in trials for line in trial.structure}):
             console.print(f"{case.name}: {line}")
-        out.add_row(*_cells(case.name, trials))
-        console.print("  ".join(_cells(case.name, trials)))
-    return out
+        table.add_row(*_cells(case.name, trials))
+        costs[case.name] = [(trial.parameters, trial.queries) for trial in trials if trial.identical]
+    console.print(table)
+    if out is not None:
+        found = {name: points for name, points in costs.items() if points}
+        figure = growth(found, x="parameters", y="queries (search and measure)", proportional="one query a parameter")
+        save_figure(figure, out / "queries_by_network.svg")
 
 
 def _cells(name: str, trials: Sequence[Trial]) -> list[str]:
@@ -146,7 +203,7 @@ def _cells(name: str, trials: Sequence[Trial]) -> list[str]:
     return [
         name,
         str(len(trials)),
-        str(sum(trial.verdict == "identical" for trial in trials)),
+        str(sum(trial.identical for trial in trials)),
         f"{statistics.median(costs):.2f}, {max(costs):.2f}",
         f"{statistics.median(trial.ratio for trial in trials):.1f}",
         f"{statistics.median(trial.seconds for trial in trials):.1f}",
@@ -154,23 +211,302 @@ def _cells(name: str, trials: Sequence[Trial]) -> list[str]:
 
 
 def _he(widths: tuple[int, ...], seeds: int) -> Case:
-    return Case("-".join(map(str, widths)), lambda seed: exact_network(he(widths, seed)), seeds)
+    return Case(shape(widths), lambda seed: exact_network(he(widths, seed)), seeds)
 
 
 def _skipping(name: str, places: list[tuple[int, int]]) -> Case:
     return Case(name, lambda seed: with_skips((20, 16, 16, 1), seed, places).exact(), 10)
 
 
+def shape(widths: Sequence[int]) -> str:
+    return "-".join(map(str, widths))
+
+
+# --- what is found by when
+
+Found = tuple[frozenset[int], ...]
+"""For every hidden layer, the neurons of the true network that were found."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched:
+    """One extraction, looked at whenever it learned something.
+
+    Attributes:
+        widths: of the hidden layers.
+        course: (queries, what was found) whenever the latter changed: what an extraction with this budget is left
+            with, queries of verification included.
+        identical, outcome: of the whole extraction.
+        parameters: of the true network.
+        queries: of search and measurement.
+    """
+
+    widths: tuple[int, ...]
+    course: tuple[tuple[int, Found], ...]
+    identical: bool
+    outcome: str
+    parameters: int
+    queries: int
+
+    def found(self, budget: float | None = None) -> Found:
+        """What was found with so many queries; in the end where None."""
+        reached = [found for queries, found in self.course if budget is None or queries <= budget]
+        return reached[-1] if reached else (frozenset(),) * len(self.widths)
+
+    def counts(self, budget: float | None = None) -> tuple[int, ...]:
+        return tuple(map(len, self.found(budget)))
+
+    def complete_after(self, layer: int) -> int | None:
+        """Queries after which a layer (from 0) was complete for good; None if it never was."""
+        since = None
+        for queries, found in self.course:
+            complete = len(found[layer]) == self.widths[layer]
+            since = (queries if since is None else since) if complete else None
+        return since
+
+
+class Watch(NoProgressMeter):
+    """Looks at an extraction after every batch: what it had before it is what that many queries would have left."""
+
+    def __init__(self, truth: ExactNetwork):
+        self.truth = truth
+        self.state: Recovery | None = None
+        self.course: list[tuple[int, Found]] = []
+        self._before = 0
+        self._seen: list[tuple[int, ...]] = []
+
+    def queries(self, count: QueryCount) -> None:
+        self.look(self._before)
+        self._before = count.total
+
+    def look(self, queries: int) -> None:
+        """Note what is found after so many queries, if it is not what it was."""
+        layers = [] if self.state is None else self.state.layers
+        seen = [(len(row.missing), *layer.signs) for layer in layers for row in layer.rows]
+        if self.state is None or seen == self._seen:
+            return
+        self._seen = seen
+        found = found_neurons(self.state, self.truth)
+        if not self.course or self.course[-1][1] != found:
+            self.course.append((queries, found))
+
+
+@functools.cache
+def watched(widths: tuple[int, ...], seed: int, max_queries: int | None = None) -> Watched:
+    """Extract a He Gaussian network under the eyes of ``Watch``."""
+    network = exact_network(he(widths, seed))
+    watch = Watch(network)
+    options = AnyDepthOptions(seed=seed, max_queries=max_queries)
+    reader = AnyDepth(ExactNetworkOracle(network), ExactContext(), options, watch)
+    watch.state = reader.state
+    extraction = reader.run(None)
+    count = extraction.queries
+    watch.look(count.total)
+    identical = extraction.network is not None and certify(extraction.network, network).verdict == "identical"
+    hidden = network.widths[1:-1]
+    if identical:
+        # The last weights of the last layer may be read together with the output layer, whose rows are not looked at.
+        watch.course.append((count.total, tuple(frozenset(range(width)) for width in hidden)))
+    asked = count.search + count.measure
+    outcome = extraction.outcome.name.lower()
+    return Watched(hidden, tuple(watch.course), identical, outcome, network.parameters, asked)
+
+
+def found_neurons(state: Recovery, truth: ExactNetwork) -> Found:
+    """True neurons of which there is a row with all their weights, exactly, up to scale and sign.
+
+    The bias counts, too, where the signs of the layers before are known: it depends on them.
+    """
+    pairs = [Pair(i, i, fmpq(1), fmpq(0)) for i in range(truth.inputs)]
+    found, oriented = [], True
+    for depth, layer in enumerate(state.layers[: len(truth.weights) - 1]):
+        rows = [row.in_integers() for row in layer.oriented().rows]
+        weights = np.array([row.weights for row in rows], dtype=object).reshape(len(rows), -1)
+        weights = state.slice.full_rows(weights) if depth == 0 else weights
+        ones = [_on_true_columns(list(row), pairs, truth.widths[depth]) for row in weights]
+        twos = [[*row, fmpq(0)] for row in truth.weights[depth].tolist()]
+        if oriented:
+            ones = [[*one, row.bias] for one, row in zip(ones, rows, strict=True)]
+            twos = [[*two, bias] for two, bias in zip(twos, truth.biases[depth].entries(), strict=True)]
+        pairs = [pair for pair in match_rows(ones, twos, opposite=True) if pair.error == 0]
+        oriented = oriented and all(layer.signs)
+        found.append(frozenset(pair.two for pair in pairs))
+    return (*found, *(frozenset() for _ in truth.widths[1 + len(found) : -1]))
+
+
+def _on_true_columns(row: Sequence[fmpq], pairs: Sequence[Pair], width: int) -> list[fmpq]:
+    """A found row over the true neurons of the layer before; behind them, what it has on anything else."""
+    out = [fmpq(0)] * (width + 1)
+    for pair in pairs:
+        out[pair.two] = row[pair.one] * abs(pair.scale)
+    known = {pair.one for pair in pairs}
+    out[width] = sum((abs(w) for i, w in enumerate(row) if i not in known), fmpq(0))
+    return out
+
+
+def _name_missed(widths: Sequence[int], trials: Sequence[Watched], console: Console) -> None:
+    for seed, trial in enumerate(trials):
+        if not trial.identical:
+            console.print(f"{shape(widths)} seed {seed}: {trial.outcome}, found {trial.counts()} of {trial.widths}")
+
+
+# --- part 2: growth with every number of the shape
+
+
+def sweeps(seeds: int, chosen: Mapping[str, Sequence[tuple[int, ...]]], console: Console, out: Path | None) -> None:
+    """Success and queries when one number of the shape changes, with the exponents."""
+    table = Table("sweep", "network", "seeds", "identical", "queries (median)", "per parameter", "layer 1 after")
+    laws = Table("sweep", "queries ~", "layer 1 after ~", "parameters ~")
+    costs: dict[str, list[tuple[float, float]]] = {}
+    firsts: dict[str, list[tuple[float, float]]] = {}
+    success: dict[str, list[tuple[float, int, int]]] = {}
+    for name, shapes in chosen.items():
+        costs[name], firsts[name], success[name], sizes = [], [], [], []
+        for widths in shapes:
+            value = _varied(shapes, widths)
+            trials = [watched(widths, seed) for seed in range(seeds)]
+            _name_missed(widths, trials, console)
+            good = [trial for trial in trials if trial.identical]
+            first = [after for trial in good if (after := trial.complete_after(0)) is not None]
+            costs[name] += [(value, trial.queries) for trial in good]
+            firsts[name] += [(value, after) for after in first]
+            sizes.append((value, trials[0].parameters))
+            success[name].append((value, len(good), len(trials)))
+            table.add_row(name, shape(widths), str(len(trials)), str(len(good)), *_medians(good, first))
+        laws.add_row(name, *(f"{exponent(points):.2f}" for points in (costs[name], firsts[name], sizes)))
+    console.print(table)
+    console.print(laws)
+    if out is not None:
+        label = "the number that changes"
+        save_figure(growth(costs, x=label, y="queries (search and measurement)"), out / "queries_by_size.svg")
+        save_figure(growth(firsts, x=label, y="queries until layer 1 is complete"), out / "layer_1_by_size.svg")
+        save_figure(rates(success, x=label, y="share proven identical"), out / "success_by_size.svg")
+
+
+def _medians(trials: Sequence[Watched], first: Sequence[int]) -> list[str]:
+    if not trials:
+        return ["-", "-", "-"]
+    queries = statistics.median(trial.queries for trial in trials)
+    after = f"{statistics.median(first):.0f}" if first else "-"
+    return [f"{queries:.0f}", f"{queries / trials[0].parameters:.2f}", after]
+
+
+def _varied(shapes: Sequence[tuple[int, ...]], widths: tuple[int, ...]) -> int:
+    """The number in which the shapes differ."""
+    place = next(i for i, values in enumerate(zip(*shapes, strict=True)) if len(set(values)) > 1)
+    return widths[place]
+
+
+# --- part 3: too few queries
+
+
+def budgets(seeds: int, shapes: Sequence[tuple[int, ...]], console: Console, out: Path | None) -> None:
+    """The share of every layer that is found with so many queries per parameter."""
+    table = Table("network", "per parameter", "seeds", "layer 1 (mean, worst)", "layer 2 (mean, worst)", "all found")
+    curves: dict[str, list[tuple[float, Sequence[float]]]] = {}
+    for widths in shapes:
+        trials = [watched(widths, seed) for seed in range(seeds)]
+        for budget in BUDGETS:
+            counts = np.array([trial.counts(budget * trial.parameters) for trial in trials])
+            shares = counts / np.array(widths[1:-1])
+            for layer, share in enumerate(shares.T, start=1):
+                curves.setdefault(f"{shape(widths)}, layer {layer}", []).append((budget, share.tolist()))
+            cells = [f"{share.mean():.2f}, {share.min():.2f}" for share in shares.T]
+            complete = int(np.all(shares == 1, axis=1).sum())
+            table.add_row(shape(widths), f"{budget:g}", str(len(trials)), *cells, str(complete))
+    console.print(table)
+    if out is not None:
+        figure = spread(curves, x="queries per parameter", y="share of the layer's neurons found", log=True)
+        save_figure(figure, out / "found_by_budget.svg")
+
+
+# --- part 4: where the conditions fail
+
+
+def narrow(seeds: int, shapes: Sequence[tuple[int, ...]], console: Console, out: Path | None) -> None:
+    """The share of every layer that is found of narrow networks, and whether boundaries intersect."""
+    table = Table(
+        "network", "seeds", "identical", "found in layers 1, 2, ...", "worst", "meets: found", "meets: missed"
+    )
+    curves: dict[str, list[tuple[float, Sequence[float]]]] = {}
+    for widths in shapes:
+        trials = [watched(widths, seed, NARROW_BUDGET) for seed in range(seeds)]
+        _name_missed(widths, trials, console)
+        shares = np.array([trial.counts() for trial in trials]) / np.array(widths[1:-1])
+        identical = sum(trial.identical for trial in trials)
+        table.add_row(
+            shape(widths),
+            str(len(trials)),
+            str(identical),
+            ", ".join(f"{share:.2f}" for share in shares.mean(axis=0)),
+            f"{min(sum(trial.counts()) / sum(trial.widths) for trial in trials):.2f}",
+            *met_by_found_and_missed(widths, trials),
+        )
+        curves[shape(widths)] = [(layer, share.tolist()) for layer, share in enumerate(shares.T, start=1)]
+    console.print(table)
+    if out is not None:
+        save_figure(spread(curves, x="hidden layer", y="share of its neurons found"), out / "found_when_narrow.svg")
+
+
+def met_by_found_and_missed(widths: tuple[int, ...], trials: Sequence[Watched]) -> tuple[str, str]:
+    """Of neurons behind the first layer, found and missed: the share of the layer before that they are seen to meet."""
+    shares: dict[bool, list[float]] = {True: [], False: []}
+    for seed, trial in enumerate(trials):
+        seen, found = meetings(he(widths, seed)), trial.found()
+        for layer, neuron in ((x, q) for x in range(2, len(widths) - 1) for q in range(widths[x])):
+            met = sum((layer, neuron, before) in seen for before in range(widths[layer - 1]))
+            shares[neuron in found[layer - 1]].append(met / widths[layer - 1])
+    one, other = (f"{np.mean(own):.2f} of {len(own)}" if own else "-" for own in shares.values())
+    return one, other
+
+
+def meetings(network: ReLUNetwork) -> set[tuple[int, int, int]]:
+    """Boundaries that are seen to intersect in some slice: see ``meetings_in``."""
+    windows = (random_window(network.inputs, i, scale=10.0 if i % 2 else 1.0) for i in range(SLICES))
+    return {pair for window in windows for pair in meetings_in(network, window)}
+
+
+def meetings_in(network: ReLUNetwork, window: Window) -> set[tuple[int, int, int]]:
+    """(layer, neuron, neuron of the layer before) where a segment of the first ends on the boundary of the second."""
+    boundaries = boundaries_in(network, window)
+    later = boundaries.layers > 1
+    ends = boundaries.segments[later].reshape(-1, 2)
+    layers, neurons = (np.repeat(x[later], 2) for x in (boundaries.layers, boundaries.neurons))
+    states, near = [window.coordinates()[None]], []
+    for _ in boundaries.widths:
+        forms = next_forms(network, states)
+        z = values_of(np.broadcast_to(forms, (len(ends), *forms.shape[1:])), ends)
+        near.append(np.abs(z) <= MEETING * window.reach * np.hypot(forms[..., 1], forms[..., 2]))
+        states.append(forms * (z > 0)[..., None])
+    return {
+        (int(layer), int(neuron), int(before))
+        for end, (layer, neuron) in enumerate(zip(layers, neurons, strict=True))
+        for before in np.flatnonzero(near[layer - 2][end])
+    }
+
+
 def main() -> None:
-    parser = document_parser(__doc__, small="one seed of the small cases")
-    parser.add_argument("--only", nargs="+", metavar="CASE", help="rows to run")
+    parser = document_parser(__doc__, small="one or two seeds of the small cases")
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="rows of the first part")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="parts to run")
+    parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help="of the other parts (default 20)")
     options = parser.parse_args()
     chosen = [case for case in cases() if not options.only or case.name in options.only]
+    sizes, budgeted, thin, seeds = SWEEPS, BUDGETED, NARROW, options.seeds
     if options.small:
         small = ("10-10-10-1", "10-15-15-1", "digits-deep", "20-16-16-1, residual block")
         chosen = [case for case in chosen if case.name in small]
+        sizes = {"inputs d, d-4-4-1": [(6, 4, 4, 1), (12, 4, 4, 1)]}
+        budgeted, thin, seeds = [(6, 4, 4, 1)], [(4, 3, 3, 1)], 2
     console = Console()
-    console.print(table(chosen, 1 if options.small else None, console))
+    if "networks" in options.parts:
+        networks(chosen, 1 if options.small else None, console, options.out)
+    if "growth" in options.parts:
+        sweeps(seeds, sizes, console, options.out)
+    if "budget" in options.parts:
+        budgets(seeds, budgeted, console, options.out)
+    if "narrow" in options.parts:
+        narrow(seeds, thin, console, options.out)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from jaxtract.network.relu_network import ReLUNetwork
+
 FOLDER = Path(__file__).parents[1] / "experiments"
 EXPERIMENTS = {path.stem: path for path in sorted(FOLDER.glob("*.py")) if path.name != "__init__.py"}
 
@@ -53,3 +55,29 @@ def test_other_experiments(name, monkeypatch, capsys, tmp_path):
 def test_the_others_are_run_where_it_says(name):
     text = (Path(__file__).parent / RUN_ELSEWHERE[name]).read_text()
     assert name in EXPERIMENTS and f"{name}" in text and "--small" in text
+
+
+def test_what_a_budget_leaves(monkeypatch):
+    """What ``Watch`` sees after so many queries is what an extraction with that budget has found, and no more."""
+    monkeypatch.syspath_prepend(str(FOLDER.parent))
+    document = runpy.run_path(str(EXPERIMENTS["rolnick_koerding"]))
+    whole = document["watched"]((5, 4, 3, 1), 0)
+    assert whole.identical and whole.counts() == (4, 3)
+    total = whole.course[-1][0]
+    seen = {budget: whole.found(budget) for budget in range(0, total, total // 9)}
+    assert {found: document["watched"]((5, 4, 3, 1), 0, max(budget, 1)).found() for budget, found in seen.items()} == {
+        found: found for found in seen.values()
+    }
+    assert len(set(seen.values())) > 2
+    first, second = whole.complete_after(0), whole.complete_after(1)
+    assert 0 < first <= second <= total
+    assert len(whole.found(first)[0]) == 4 > len(whole.found(first - 1)[0])
+
+
+def test_where_boundaries_meet(monkeypatch):
+    """x1 + x2 = 1 (both on) meets both boundaries of the first layer, x1 = 2 only x2 = 0, and the last is never on."""
+    monkeypatch.syspath_prepend(str(FOLDER.parent))
+    document = runpy.run_path(str(EXPERIMENTS["rolnick_koerding"]))
+    rows = [[1, 1], [1, 0], [-1, -1]]
+    network = ReLUNetwork([[[1, 0], [0, 1]], rows, [[1, 1, 1]]], [[0, 0], [-1, -2, -1], [0]])
+    assert document["meetings"](network) == {(2, 0, 0), (2, 0, 1), (2, 1, 1)}
