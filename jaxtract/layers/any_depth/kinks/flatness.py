@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from flint import fmpq, fmpz, fmpz_mat
 
+from jaxtract.geometry.far_corners import far_corner
 from jaxtract.geometry.grid import ONE, floats_to_grid
 from jaxtract.geometry.known_layers import KnownLayers, Pattern
 from jaxtract.geometry.rational_form import RationalForm
@@ -25,9 +26,6 @@ from jaxtract.layers.any_depth.walk.way import first_hit
 from jaxtract.oracle.points import scattered
 from precision.balls import middle, steepest, to_float, vanishes
 from precision.dyadic import dyadic_matrix, from_float, power_of_two, round_to_grid
-
-WAYS = 6
-"""Directions on a measured boundary of which the two that lead farthest are taken."""
 
 PLACES = 2
 """Places that are asked at most; a neuron of the level is unseen where nothing that it feeds is on."""
@@ -49,14 +47,16 @@ class Boundary:
 
     Attributes:
         point: the kink, in float64.
-        ways: directions along the boundary.
-        put: the point ``length`` along a way, on the continuation exactly enough that the short step decides.
+        normal: of the boundary, where it is known.
+        way: a direction along the boundary; all that is known where the normal is not.
+        put: the point a step along the boundary leads to, on the continuation exactly enough for ``across``.
         across: a short step off the boundary.
     """
 
     point: np.ndarray
-    ways: list[np.ndarray]
-    put: Callable[[np.ndarray, float], Coordinates]
+    normal: np.ndarray | None
+    way: np.ndarray
+    put: Callable[[np.ndarray], Coordinates]
     across: Coordinates
 
 
@@ -111,22 +111,30 @@ class Flatness:
         self, layers: KnownLayers, pattern: Pattern, boundary: Boundary
     ) -> list[tuple[Coordinates, Coordinates]]:
         """(place, step across) near the ends of the cell, the farthest first."""
-        forms = layers.walls64(pattern)
-        values = [matrix @ boundary.point + offset for matrix, offset in forms]
-        matrices = [matrix for matrix, _ in forms]
-        endless = FAR * (1 + float(np.max(np.abs(boundary.point))))
-        reach = []
-        for way in boundary.ways:
-            hit = first_hit(matrices, values, pattern, way)
-            reach.append(min(endless, endless if hit is None else hit[2]))
         found = []
-        for k in np.argsort(reach)[::-1].tolist():
-            length = reach[k] * self.state.rng.uniform(*NEAR_END)
-            point = boundary.put(boundary.ways[k], length)
+        for step in self._steps(layers, pattern, boundary):
+            point = boundary.put(step * self.state.rng.uniform(*NEAR_END))
             there = layers.pattern(*_numerators(point))[0]
             if all(np.array_equal(a, b) for a, b in zip(there, pattern, strict=True)):
                 found.append((point, boundary.across))
         return found
+
+    def _steps(self, layers: KnownLayers, pattern: Pattern, boundary: Boundary) -> list[np.ndarray]:
+        """Steps along the boundary to the ends of the cell."""
+        forms = layers.walls64(pattern)
+        values = [matrix @ boundary.point + offset for matrix, offset in forms]
+        endless = FAR * (1 + float(np.max(np.abs(boundary.point))))
+        if boundary.normal is None:
+            ways = [boundary.way, -boundary.way]
+            hits = [first_hit([matrix for matrix, _ in forms], values, pattern, way) for way in ways]
+            reach = [min(endless, endless if hit is None else hit[2]) for hit in hits]
+            return [ways[k] * reach[k] for k in np.argsort(reach)[::-1]]
+        walls = [np.where(side, 1.0, -1.0)[:, None] * matrix for (matrix, _), side in zip(forms, pattern, strict=True)]
+        heights = np.abs(np.concatenate(values))
+        steps = [
+            far_corner(np.concatenate(walls), heights, boundary.normal, endless, self.state.rng) for _ in range(PLACES)
+        ]
+        return [step for step in steps if step is not None]
 
     def _boundary(self, kink: Kink) -> Boundary | None:
         """None when two neurons bend at once."""
@@ -136,16 +144,14 @@ class Flatness:
         return self._in_plane(line, kink[1])
 
     def _measured(self, form: RationalForm, point: Sequence[fmpq]) -> Boundary:
-        normal, rng = form.normal64(), self.state.rng
-        free = rng.standard_normal((WAYS, len(normal)))
-        free -= np.outer(free @ normal, normal)
+        normal = form.normal64()
         x = np.array([to_float(v) for v in point])
         across = [fmpq(v, ONE) * self._beside() for v in floats_to_grid(normal)]
 
-        def put(way: np.ndarray, length: float) -> Coordinates:
-            return [fmpq(v, ONE) for v in form.put_onto(floats_to_grid(x + length * way, 52))]
+        def put(step: np.ndarray) -> Coordinates:
+            return [fmpq(v, ONE) for v in form.put_onto(floats_to_grid(x + step, 52))]
 
-        return Boundary(x, [way / np.linalg.norm(way) for way in free], put, across)
+        return Boundary(x, normal, normal, put, across)
 
     def _in_plane(self, line: SearchedLine, kink: int) -> Boundary | None:
         """In the plane of the line and the one coordinate whose derivative is known in the regions beside the kink."""
@@ -160,19 +166,17 @@ class Flatness:
         direction = np.array([to_float(v) for v in line.line.direction])
         way = -to_float(slope) * direction
         way[axis] += 1
-        size = float(np.linalg.norm(way))
         x = np.array([to_float(v) for v in line.point(position)])
 
-        def put(chosen: np.ndarray, length: float) -> Coordinates:
-            sign = 1 if chosen @ way > 0 else -1
-            s = round_to_grid(from_float(sign * length / size), 40)
+        def put(step: np.ndarray) -> Coordinates:
+            s = round_to_grid(from_float(step[axis]), 40)
             t = round_to_grid(middle(position) - slope * s, PLACE_BITS)
             point = [p + t * v for p, v in zip(line.line.base, line.line.direction, strict=True)]
             point[axis] += s
             return point
 
         across = [v * self._beside() for v in line.line.direction]
-        return Boundary(x, [way / size, -way / size], put, across)
+        return Boundary(x, None, way, put, across)
 
     def _beside(self) -> fmpq:
         return power_of_two(-self.state.pool.asker.context.beside_bits)
