@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from flint import fmpq, fmpz, fmpz_mat
 
-from jaxtract.geometry.far_corners import far_corner
+from jaxtract.geometry.far_corners import FAR, NEAR_END, far_corner
 from jaxtract.geometry.grid import ONE, floats_to_grid
 from jaxtract.geometry.known_layers import KnownLayers, Pattern
 from jaxtract.geometry.rational_form import RationalForm
@@ -29,12 +29,6 @@ from precision.dyadic import dyadic_matrix, from_float, power_of_two, round_to_g
 
 PLACES = 2
 """Places that are asked at most; a neuron of the level is unseen where nothing that it feeds is on."""
-
-FAR = 64.0
-"""How far to go in a cell without end, in units of 1 + the largest coordinate."""
-
-NEAR_END = (0.6, 0.95)
-"""Share of the way through a cell at which f is asked."""
 
 PLACE_BITS = 200
 

@@ -76,14 +76,18 @@ class LayerOfKink:
         return self._flat(level, kinks)
 
     def worth_measuring(self, kinks: list[Kink]) -> list[Kink]:
-        """Of the kinks of one line, not measured, those that may be of the last layer; else of the next one."""
+        """Of the kinks of one line, not measured, those that may be of the last layer; else of the next one.
+
+        All of them, where selecting saves nothing.
+        """
         depth = len(self.state.layers)
         if depth == 0 or self._likely(max(depth, 2)) > LIKELY or self.state.pool.inputs < 2:
             return kinks
         flat = self._flat(depth, kinks) if depth > 1 else []
         if not flat and self.state.blocked != depth + 1:
             flat = self._flat(depth + 1, kinks)
-        return flat
+        # Neighbours share a gradient: many kinks on one line cost no more together.
+        return kinks if 2 * len(flat) > len(kinks) else flat
 
     def note_tried(self, level: int, kinks: Sequence[Kink]) -> None:
         """Not to be tried again before the layer before is renewed."""

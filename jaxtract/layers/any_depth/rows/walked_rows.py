@@ -51,6 +51,9 @@ class WalkedRows:
             size = self.sign_walks if level > 2 else 1 + -(-unknown // self.state.slice.rank) + 1
         else:
             size = max(FEWEST_WALKS, round(DISTINCT * len(kinks) / max(1.0, self.kinks_per_row.get(level, 2.0))))
+            if not all(signs):
+                # No row is told from a wrong one where a sign that it needs is open.
+                size = FEWEST_WALKS
         if len(kinks) <= size:
             return kinks
         return [kinks[i] for i in sorted(self.state.rng.permutation(len(kinks))[:size].tolist())]
@@ -79,6 +82,8 @@ class WalkedRows:
             self.sign_walks = FIRST_SIGN_WALKS
             if not few_signs:
                 run_walks(self.state.pool.asker, walks, 60 + 8 * layers.widths[-1], self.state.slice.rank)
+                if not all(self.state.layers[level - 2].signs):
+                    self.signs.from_walks(level, walks)
         rows = [row for row in map(row_of, walks) if row is not None]
         self.accepted = len(rows)
         if self.state.numbers.few_bits and all(self.state.layers[level - 2].signs):

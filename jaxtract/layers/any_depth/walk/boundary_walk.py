@@ -391,6 +391,7 @@ class BoundaryWalk:
         try:
             if layer == self.own:
                 self.system.set_weight(neuron, beta if upwards else -beta)
+                self.system.resolve()
                 return
             self._earlier[layer].discard(neuron)
             self.system.add(side, effect, beta)
