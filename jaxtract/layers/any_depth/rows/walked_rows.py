@@ -21,6 +21,9 @@ DISTINCT = 0.7
 
 FEWEST_WALKS = 4
 
+LOST_MOST = 4
+"""A row must keep one in so many of the bits of an answer."""
+
 
 class WalkedRows:
     """Walks for kinks of one layer.
@@ -89,5 +92,7 @@ class WalkedRows:
         if self.state.numbers.few_bits and all(self.state.layers[level - 2].signs):
             known = self.state.known(level - 1)
             rows = [refined(row, activations_at(known, row.sightings)) for row in rows]
-        rows = merge_rows([row for row in rows if row.accuracy >= FEWEST_BITS])
-        return confirmed(self.state, level, rows)
+        numbers = self.state.numbers
+        # A row that lost most of what the answers carry is read better from another sighting.
+        fewest = FEWEST_BITS if numbers.few_bits else max(FEWEST_BITS, (numbers.answer_bits or 0) // LOST_MOST)
+        return confirmed(self.state, level, merge_rows([row for row in rows if row.accuracy >= fewest]))
