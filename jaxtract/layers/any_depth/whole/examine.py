@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+from flint import fmpq
 
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.unseen.disagreements import Recovered, first_borders
@@ -18,7 +19,7 @@ from jaxtract.polish.gauss_newton import Polished, polish
 from jaxtract.verification.agreement import Verified, verify
 from jaxtract.verification.own_kinks import kinks_of_network
 from precision.balls import to_float
-from precision.dyadic import dyadic_matrix, from_float64
+from precision.dyadic import dyadic_matrix, from_float, from_float64
 
 BORDERS = 4
 """Counterexamples that are followed to the border of what is missing, at a time."""
@@ -55,13 +56,26 @@ class Examiner:
         if self.inputs:
             points = self._extremes()
             batch = scattered(from_float64(points))
-            wrong = np.any(self.state.pool.asker.ask(batch, "verify") != recovered.ask(batch, "verify"), axis=1)
+            answers = self.state.pool.asker.ask(batch, "verify")
+            wrong = np.any(answers != recovered.ask(batch, "verify"), axis=1)
             self.verified.disagreements += int(wrong.sum())
             if wrong.any():
                 return points[wrong]
         if not self.state.numbers.exact:
-            self.state.polished = self._polish()
-            evaluator, _ = self.assembly.recovered()
+            self.state.polished = self._polish(points if self.inputs else None)
+            evaluator, recovered = self.assembly.recovered()
+            if self.state.polished is not None and len(self.state.polished.outliers):
+                bad = self.state.polished.outliers[:16]
+                self.verified.disagreements = len(bad)
+                self.state.polished = None
+                return self._on_slice([[from_float(x) for x in point] for point in bad.tolist()])
+            if self.inputs and self.state.polished is not None:
+                # What is known better now shows more.
+                wrong = np.any(answers != recovered.ask(batch, "verify"), axis=1)
+                if wrong.any():
+                    self.verified.disagreements = int(wrong.sum())
+                    self.state.polished = None
+                    return points[wrong]
         self.verified = verify(
             self.state.oracle,
             evaluator,
@@ -73,13 +87,23 @@ class Examiner:
         if self.verified.agrees:
             return np.empty((0, self.state.slice.rank))
         self.state.polished = None
-        moved = self.state.slice.equivalent(np.array(self.verified.counterexamples[:16], dtype=object))
+        return self._on_slice(self.verified.counterexamples[:16])
+
+    def _on_slice(self, points: list[list[fmpq]]) -> np.ndarray:
+        """Points of the full space moved onto the slice, (points, rank)."""
+        moved = self.state.slice.equivalent(np.array(points, dtype=object))
         return np.array([[to_float(x) for x in point] for point in moved])
 
-    def _polish(self) -> Polished | None:
+    def _polish(self, extremes: np.ndarray | None) -> Polished | None:
         network = self.assembly.network()
         assert network is not None, "polished only after the output layer was found"
-        return polish(self.state.oracle, network, self.state.rng)
+        places = [place for layer in self.state.layers[1:] for row in layer.rows for place in row.seen_at]
+        places.extend([] if extremes is None else extremes)
+        near = None
+        if places and self.state.numbers.few_bits:
+            near = np.zeros((len(places), self.state.slice.inputs))
+            near[:, list(self.state.slice.axes)] = np.stack(places)
+        return polish(self.state.oracle, network, self.state.rng, near=near)
 
     def _extremes(self) -> np.ndarray:
         """Inputs on the slice at which random combinations of a layer's activations are extreme, (points, rank)."""
