@@ -14,15 +14,19 @@ from jaxtract.layers.any_depth.whole.assemble import Assembly
 from jaxtract.layers.any_depth.whole.extreme_lines import extreme_points
 from jaxtract.layers.any_depth.whole.read_output import OutputReader
 from jaxtract.measurement.affine_pieces import inside_piece
-from jaxtract.oracle.points import on_lines, scattered
+from jaxtract.oracle.evaluate import FlintEvaluator
+from jaxtract.oracle.points import PointBatch, on_lines, scattered
 from jaxtract.polish.gauss_newton import Polished, polish
 from jaxtract.verification.agreement import Verified, verify
 from jaxtract.verification.own_kinks import kinks_of_network
-from precision.balls import to_float
-from precision.dyadic import dyadic_matrix, from_float, from_float64
+from precision.balls import ball, to_float
+from precision.dyadic import dyadic_matrix, from_float, from_float64, power_of_two
 
 BORDERS = 4
 """Counterexamples that are followed to the border of what is missing, at a time."""
+
+POLISHED_BITS = 40
+"""Bits to which a function that was polished from doubles is taken for right, where it is right at all."""
 
 EXTREMES = 256
 """Extreme points of every layer at which the finished network is asked."""
@@ -42,6 +46,7 @@ class Examiner:
         self.inputs = inputs
         self.lines = lines
         self.verified = Verified()
+        self._polished: Polished | None = None
 
     def verify(self) -> np.ndarray:
         """Compare with the black box; counterexamples come back as points on the slice, (points, rank).
@@ -50,7 +55,7 @@ class Examiner:
         come before the fresh random inputs, and are not counted among these.
         """
         self.state.progress.phase("verify")
-        self.state.polished = None
+        self._polished = self.state.polished = None
         evaluator, recovered = self.assembly.recovered()
         self.verified = Verified()
         if self.inputs:
@@ -62,7 +67,7 @@ class Examiner:
             if wrong.any():
                 return points[wrong]
         if not self.state.numbers.exact:
-            self.state.polished = self._polish(points if self.inputs else None)
+            self._polished = self.state.polished = self._polish(points if self.inputs else None)
             evaluator, recovered = self.assembly.recovered()
             if self.state.polished is not None and len(self.state.polished.outliers):
                 bad = self.state.polished.outliers[:16]
@@ -94,6 +99,19 @@ class Examiner:
         moved = self.state.slice.equivalent(np.array(points, dtype=object))
         return np.array([[to_float(x) for x in point] for point in moved])
 
+    def _recovered(self) -> Recovered:
+        """The recovered function as far as it is right; polished where that says more."""
+        if not self.state.numbers.few_bits or self._polished is None:
+            return self.assembly.recovered()[1]
+        evaluator = FlintEvaluator(self._polished.network)
+
+        def values(points: PointBatch) -> np.ndarray:
+            found = evaluator(self.state.slice.embed(points))
+            found.ravel()[:] = [ball(x, power_of_two(-POLISHED_BITS) * (1 + abs(x))) for x in found.ravel()]
+            return found
+
+        return Recovered(values, self.state.numbers)
+
     def _polish(self, extremes: np.ndarray | None) -> Polished | None:
         network = self.assembly.network()
         assert network is not None, "polished only after the output layer was found"
@@ -116,13 +134,13 @@ class Examiner:
     def learn_from(self, bad: np.ndarray) -> bool:
         """The borders before a few counterexamples, for the pool or for open weights; False when there are none.
 
-        With few bits there are none either: before it is polished the recovered function is too rough for its
-        difference to the black box to be followed. New lines go through the counterexamples then.
+        With few bits there are none either where it could not be polished: the recovered function is too rough then
+        for its difference to the black box to be followed, and new lines go through the counterexamples.
         """
-        if self.state.numbers.few_bits:
+        if self.state.numbers.few_bits and self._polished is None:
             return False
         self.state.progress.phase("search")
-        _, recovered = self.assembly.recovered()
+        recovered = self._recovered()
         good = self._agreeing(recovered)
         if not len(good) or not len(bad):
             return False
