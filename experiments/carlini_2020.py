@@ -12,14 +12,30 @@ widths are right and every row has a partner. "epsilon" is the largest |f - f'| 
 without rounding: a search, no bound. Each column of figures has the median over the networks recovered, "error" the
 largest and in brackets the median.
 
-Run: python -m experiments.carlini_2020 [--small] [--only SHAPE ...]    (seeds 0, 1, 2, ... for network and queries)
+Run: python -m experiments.carlini_2020 [--small] [--only SHAPE ...] [--out DIR]    (seeds 0, 1, 2, ...)
+
+Result (python 3.11.7, jax 0.10.2, python-flint 0.9.0, 2 cores under six times their load, so that times say little):
+
+    network     seeds  recovered  queries  per parameter  theirs / ours  error              epsilon
+    20-10-1     10     10         1575     7.1            11             2.9e-11 (1.7e-15)  1.1e-15
+    10-10-10-1  10     7          4531     19.6           12             3.9e-14 (3.2e-15)  1.0e-15
+    10-15-15-1  10     8          9347     22.2           11             8.3e-13 (1.1e-14)  9.8e-16
+
+Missed: 10-10-10-1 seed 4 (two neurons too many, which carry an affine rest: the signs were not determined), 5 (one output
+weight is so small that a neuron bends f by 2^-18 of the others) and 6; 10-15-15-1 seeds 2 and 4. The last row was
+run before the border of a disagreement was followed with the polished function. 10-20-20-1, 40-20-10-10-1, 80-40-20-1
+have no row yet: a run of ten of the first did not end in twenty minutes on that machine. Networks of 784 inputs and
+trained ones are not in the document.
+
+Conclusion: what is recovered is right to the rounding of the oracle, and a tenth of the queries is enough. What is
+missing is dependability: neurons that hardly bend f, and weights that few inputs show.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -32,6 +48,9 @@ from jaxtract.network.canonical import canonical_form, float64_scaled
 from jaxtract.network.families import he
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import scattered
+from jaxtract.pictures.charts import growth
+from jaxtract.pictures.document import document_parser
+from jaxtract.pictures.figures import save_figure
 from jaxtract.search.random_lines import gaussian_points
 from precision.balls import to_float
 
@@ -122,6 +141,14 @@ def table(results: dict[tuple[int, ...], list[Trial]]) -> Table:
     return out
 
 
+def draw(results: dict[tuple[int, ...], list[Trial]], directory: Path) -> None:
+    """Queries over the number of parameters, ours and those of the paper's code."""
+    ours = [(t.parameters, t.queries) for trials in results.values() for t in trials if t.error is not None]
+    theirs = [(trials[0].parameters, THEIRS[widths]) for widths, trials in results.items()]
+    figure = growth({"jaxtract": ours, "code of the paper": theirs}, x="parameters", y="queries")
+    save_figure(figure, directory / "queries.svg")
+
+
 def chosen_shapes(names: Sequence[str] | None) -> list[tuple[int, ...]]:
     """The shapes named, all where none is."""
     wanted = [tuple(map(int, name.split("-"))) for name in names or ()]
@@ -133,8 +160,7 @@ def chosen_shapes(names: Sequence[str] | None) -> list[tuple[int, ...]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="two shapes and one seed, for the tests")
+    parser = document_parser(__doc__, small="two shapes and one seed")
     parser.add_argument("--only", nargs="+", metavar="SHAPE", help="such as 10-20-20-1")
     options = parser.parse_args()
     shapes = list(SMALL) if options.small else chosen_shapes(options.only)
@@ -148,6 +174,8 @@ def main() -> None:
             if trial.error is None:
                 console.print(f"{name} seed {seed}: {trial.outcome}, {trial.widths}, {trial.queries} queries")
     console.print(table(results))
+    if options.out:
+        draw(results, options.out)
 
 
 if __name__ == "__main__":

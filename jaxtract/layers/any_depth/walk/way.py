@@ -43,7 +43,7 @@ def bent_onto(normal: np.ndarray, wall: np.ndarray, direction: np.ndarray) -> np
     speed = wall @ direction
     pair = np.stack([normal, wall])
     gram = pair @ pair.T
-    if abs(np.linalg.det(gram)) < 1e-14:
+    if not np.all(np.isfinite(gram)) or abs(np.linalg.det(gram)) < 1e-14:
         return None
     bent = direction - np.linalg.solve(gram, np.array([normal @ direction, 0.0])) @ pair
     size = np.linalg.norm(bent)

@@ -58,16 +58,16 @@ class Examiner:
         self._polished = self.state.polished = None
         evaluator, recovered = self.assembly.recovered()
         self.verified = Verified()
+        points = self._extremes() if self.inputs else np.empty((0, self.state.slice.rank))
+        batch = scattered(from_float64(points))
+        answers = self.state.pool.asker.ask(batch, "verify")
         if self.inputs:
-            points = self._extremes()
-            batch = scattered(from_float64(points))
-            answers = self.state.pool.asker.ask(batch, "verify")
             wrong = np.any(answers != recovered.ask(batch, "verify"), axis=1)
             self.verified.disagreements += int(wrong.sum())
             if wrong.any():
                 return points[wrong]
         if not self.state.numbers.exact:
-            self._polished = self.state.polished = self._polish(points if self.inputs else None)
+            self._polished = self.state.polished = self._polish(points)
             evaluator, recovered = self.assembly.recovered()
             if self.state.polished is not None and len(self.state.polished.outliers):
                 bad = self.state.polished.outliers[:16]
@@ -112,11 +112,11 @@ class Examiner:
 
         return Recovered(values, self.state.numbers)
 
-    def _polish(self, extremes: np.ndarray | None) -> Polished | None:
+    def _polish(self, extremes: np.ndarray) -> Polished | None:
         network = self.assembly.network()
         assert network is not None, "polished only after the output layer was found"
         places = [place for layer in self.state.layers[1:] for row in layer.rows for place in row.seen_at]
-        places.extend([] if extremes is None else extremes)
+        places.extend(extremes)
         near = None
         if places and self.state.numbers.few_bits:
             near = np.zeros((len(places), self.state.slice.inputs))
