@@ -253,7 +253,9 @@ class DepthTwo:
         self.progress.phase("measure")
         if self.first_line is None:
             self.first_line = (line, profile)
-            if self.test_bends and bends(self.oracle, line, profile, self.rng, kinks=_bend_tests(line, profile)):
+            # What is taken for one hidden layer by mistake costs most where answers are rough.
+            tests = MOST_BEND_TESTS if self.context.few_bits else _bend_tests(line, profile)
+            if self.test_bends and bends(self.oracle, line, profile, self.rng, kinks=tests):
                 raise Deeper
         self._measure(asker, line, profile)
 

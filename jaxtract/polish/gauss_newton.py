@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from flint import fmpq, fmpq_mat, fmpz_mat
@@ -24,7 +25,7 @@ from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import PointBatch, scattered
 from jaxtract.search.random_lines import gaussian_points
 from precision.balls import to_float
-from precision.dyadic import DyadicMatrix, floor_log2, from_float, power_of_two, round_to_grid
+from precision.dyadic import DyadicMatrix, floor_log2, from_float, from_float64, power_of_two, round_to_grid
 
 CANDIDATES = 4
 """Inputs that are looked at in the known network for every one that is asked."""
@@ -32,8 +33,21 @@ CANDIDATES = 4
 SPARE = 1.0
 """Further inputs, as a share of those that determine the parameters: rounding averages out, and shows."""
 
+NEAR_SHARES = np.array([0.01, 0.05, 0.2])
+NEAR = len(NEAR_SHARES)
+"""Inputs are looked at this far from the places where neurons were seen, as shares of the distance from the origin."""
+
+NEAR_BITS = 20
+"""Fractional bits of such an input."""
+
 MOST_PARAMETERS = 2000
 """Beyond these a dense Jacobian of candidates is no longer a matter of seconds."""
+
+TURN, MOST_TURNS, SHOWING = 2048, 24, 6
+"""Random inputs looked at in one turn for parameters that no input shows yet, turns, and inputs kept for each."""
+
+FAR_OFF, MOST = 1024.0, 0.9
+"""A residual so many times that of nine in ten is none that a change of the parameters could mend."""
 
 MOST_STEPS = 60
 SCALES = (-1, 0, 1, 2)
@@ -53,20 +67,26 @@ class Polished:
         accuracy_bits: bits of every row against its largest entry, estimated from the residuals that are left and
             the condition of the Jacobian, over the parameters that the chosen inputs show.
         unseen: parameters that they do not show, which are what they were.
+        outliers: (inputs, dimension), where the network is wrong and no change of its parameters would mend that: a
+            neuron is missing there. They were left out.
     """
 
     network: ExactNetwork
     accuracy_bits: int
     unseen: int
+    outliers: np.ndarray
 
 
-def polish(oracle: CountingOracle, network: ExactNetwork, rng: np.random.Generator) -> Polished | None:
+def polish(
+    oracle: CountingOracle, network: ExactNetwork, rng: np.random.Generator, *, near: np.ndarray | None = None
+) -> Polished | None:
     """Gauss-Newton from a network that is near; queries count as ``measure``.
 
     Args:
         oracle: the black box, with rounded answers.
         network: the right architecture, parameters good to some 2^-16.
         rng: chooses inputs.
+        near: (places, inputs), where neurons that are seldom on were seen; inputs near them are candidates, too.
 
     Returns:
         None where the network is too large, has skips, or where the residuals do not fall.
@@ -77,7 +97,7 @@ def polish(oracle: CountingOracle, network: ExactNetwork, rng: np.random.Generat
     if network.parameters > MOST_PARAMETERS or network.skips:
         return None
     parameters = _Parameters(network)
-    points = _chosen_inputs(parameters, rng)
+    points = _chosen_inputs(parameters, rng, near)
     batch = scattered(points)
     answers = oracle.ask(batch, "measure")
     target = np.array([oracle.context.rational(x) for x in answers.ravel()], dtype=object).reshape(answers.shape)
@@ -91,8 +111,11 @@ def _descend(
     inputs, first = points.to_float64(), parameters
     weights = np.repeat(1 / (1 + np.max(np.abs(inputs), axis=1)), target.shape[1])
     best, best_size, spread = None, None, None
+    wrong = _far_off(target - FlintEvaluator(parameters.network)(batch), weights)
+    weights = np.where(np.repeat(wrong, target.shape[1]), 0.0, weights)
     for _ in range(MOST_STEPS):
         residuals = (target - FlintEvaluator(parameters.network)(batch)).ravel()
+        residuals[weights == 0] = fmpq(0)
         scale, shares = _in_units(residuals, weights)
         size = scale * from_float(np.sqrt(np.mean(shares**2)))
         if best_size is not None and 2 * size >= best_size:
@@ -107,7 +130,18 @@ def _descend(
     if best is None or best_size is None or best is first:
         return None
     assert spread is not None, "a network that was moved was moved by a step"
-    return Polished(best.network, _accuracy(best, spread, best_size), int(np.sum(np.isinf(spread))))
+    if wrong.any():
+        # What was near a boundary that lay a little elsewhere is right by now.
+        still = _far_off(target - FlintEvaluator(best.network)(batch), np.repeat(1.0, target.size))
+        wrong &= still
+    return Polished(best.network, _accuracy(best, spread, best_size), int(np.sum(np.isinf(spread))), inputs[wrong])
+
+
+def _far_off(residuals: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Which inputs (booleans) have a residual (inputs, outputs) far beyond that of most others."""
+    _, shares = _in_units(residuals.ravel(), weights)
+    sizes = np.max(np.abs(shares).reshape(residuals.shape), axis=1)
+    return sizes > FAR_OFF * max(float(np.quantile(sizes, MOST)), 2.0**-60)
 
 
 def _in_units(residuals: np.ndarray, weights: np.ndarray) -> tuple[fmpq, np.ndarray]:
@@ -215,16 +249,24 @@ class _Parameters:
         return worst
 
 
-def _chosen_inputs(parameters: _Parameters, rng: np.random.Generator) -> DyadicMatrix:
+def _chosen_inputs(parameters: _Parameters, rng: np.random.Generator, near: np.ndarray | None) -> DyadicMatrix:
     """Inputs at which the parameters are determined as well as many candidates allow, and as many at random."""
     outputs = parameters.network.outputs
     needed = -(-parameters.count // outputs)
     spare = math.ceil(SPARE * needed) + 8
     inputs, count = parameters.network.inputs, CANDIDATES * needed
     drawn = [gaussian_points(count, inputs, scale, rng) for scale in SCALES]
+    if near is not None and len(near):
+        spread = rng.standard_normal((NEAR, *near.shape)) * (1 + np.max(np.abs(near), axis=1, keepdims=True))
+        beside = (near + spread * NEAR_SHARES[:, None, None]).reshape(-1, inputs)
+        drawn.append(
+            from_float64(np.round(beside[rng.permutation(len(beside))[:count]] * 2.0**NEAR_BITS) / 2.0**NEAR_BITS)
+        )
+    drawn.extend(_showing(parameters, drawn, rng))
     exponent = max(points.exponent for points in drawn)
     rows = [row for points in drawn for row in points.at_exponent(exponent).tolist()]
-    order = rng.permutation(len(rows))[:count]
+    random = rng.permutation(len(SCALES) * count)[:count].tolist()
+    order = [*random, *range(len(SCALES) * count, len(rows))]
     candidates = DyadicMatrix(fmpz_mat(len(order), inputs, [x for k in order for x in rows[k]]), exponent)
     points = candidates.to_float64()
     jacobian = parameters.jacobian(points) / np.repeat(1 + np.max(np.abs(points), axis=1), outputs)[:, None]
@@ -235,6 +277,30 @@ def _chosen_inputs(parameters: _Parameters, rng: np.random.Generator) -> DyadicM
     chosen = [*best, *others]
     entries = candidates.mantissa.tolist()
     return DyadicMatrix(fmpz_mat(len(chosen), inputs, [x for k in chosen for x in entries[k]]), exponent)
+
+
+def _showing(
+    parameters: _Parameters, drawn: Sequence[DyadicMatrix], rng: np.random.Generator
+) -> Iterator[DyadicMatrix]:
+    """Further inputs for parameters that none of those drawn shows, if many random ones do."""
+    shown = np.zeros(parameters.count, dtype=bool)
+    for points in drawn:
+        shown |= np.any(parameters.jacobian(points.to_float64()) != 0, axis=0)
+    for turn in range(MOST_TURNS):
+        if shown.all():
+            return
+        more = gaussian_points(TURN, parameters.network.inputs, SCALES[turn % len(SCALES)], rng)
+        seen = parameters.jacobian(more.to_float64())[:, ~shown] != 0
+        useful = np.unique(np.concatenate([np.flatnonzero(column)[:SHOWING] for column in seen.T])) // (
+            parameters.network.outputs
+        )
+        if len(useful):
+            entries = more.mantissa.tolist()
+            columns = parameters.network.inputs
+            yield DyadicMatrix(
+                fmpz_mat(len(useful), columns, [x for k in useful.tolist() for x in entries[k]]), more.exponent
+            )
+            shown[np.flatnonzero(~shown)[seen.any(axis=0)]] = True
 
 
 def _floats(values: np.ndarray) -> np.ndarray:

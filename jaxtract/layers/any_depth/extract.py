@@ -178,7 +178,7 @@ class AnyDepth:
         while True:
             self._explain()
             bad = np.empty((0, self.state.slice.rank))
-            if not self.state.unexplained() and self.output_reader.read():
+            if not self.state.unexplained(for_certain=True) and self.output_reader.read():
                 bad = self.examiner.verify()
                 if self.examiner.verified.agrees:
                     return Outcome.COMPLETE
@@ -194,6 +194,8 @@ class AnyDepth:
             if left < 0:
                 return Outcome.COUNTEREXAMPLES_LEFT
             self.state.patience -= 1
+            if self.state.patience <= 0:
+                self.state.blocked = 0
             self.state.done.clear()
             self._add_lines(self._next_lines(bad))
 
@@ -247,7 +249,6 @@ class AnyDepth:
 
     def _add_lines(self, lines: Sequence[Line]) -> None:
         self.state.progress.phase("search")
-        self.state.blocked = 0
         if lines:
             self.state.pool.search(lines, self.state.settings)
             review(self.state)
@@ -262,6 +263,20 @@ class AnyDepth:
             self.state.pool.measure(measured)
             self._try(measured)
 
+    def _worth_measuring(self, kinks: Sequence[Kink]) -> list[Kink]:
+        """Kinks that are measured already; else those of one line that may be of a layer that can be read now."""
+        fresh = [kink for kink in kinks if kink not in self.state.done]
+        measured = [kink for kink in fresh if self.state.pool.is_measured(kink)]
+        if measured:
+            return measured
+        for line in sorted({line for line, _ in fresh}):
+            here = [kink for kink in fresh if kink[0] == line]
+            chosen = self.layer_of_kink.worth_measuring(here)
+            if chosen:
+                return chosen
+            self.state.done.update(here)
+        return []
+
     def _try(self, kinks: Sequence[Kink]) -> None:
         """One wave of walks for kinks that are measured, each at the layer it most likely belongs to."""
         levels: dict[int, list[Kink]] = {}
@@ -273,21 +288,20 @@ class AnyDepth:
         if not levels:
             return
         level = max(levels, key=lambda level: (self.layer_of_kink.fruitful.get(level, True), -level))
-        chosen = self.walked.wave(level, levels[level])
-        self.layer_of_kink.tried.update((kink, level, self.state.versions[level - 1]) for kink in chosen)
+        flat = self.layer_of_kink.worth_walking(level, levels[level])
+        chosen = self.walked.wave(level, flat)
+        rejected = set(levels[level]) - set(flat)
+        self.layer_of_kink.note_tried(level, [*rejected, *chosen])
+        if not chosen:
+            return
         sightings = [self.state.pool.sighting(*kink) for kink in chosen]
         rows = straight_rows(self.state, sightings) if level == 1 else self.walked.rows(level, sightings)
         self.layer_of_kink.fruitful[level] = len(rows) >= FRUITFUL * len(chosen)
-        self.growth.insert(level, rows)
-
-    def _worth_measuring(self, kinks: Sequence[Kink]) -> list[Kink]:
-        """Kinks that are measured already; else those of one line."""
-        fresh = [kink for kink in kinks if kink not in self.state.done]
-        measured = [kink for kink in fresh if self.state.pool.is_measured(kink)]
-        if measured or not fresh:
-            return measured
-        line = fresh[0][0]
-        return [(i, k) for i, k in fresh if i == line]
+        unexplained = len(self.state.unexplained())
+        if self.growth.insert(level, rows):
+            self.walked.kinks_per_row[level] = (unexplained - len(self.state.unexplained())) / len(rows)
+        if level > 1:
+            self.layer_of_kink.note_share(level, self.walked.accepted, len(chosen), len(rejected))
 
     def _result(self, outcome: Outcome, begun: float) -> Extraction:
         complete = outcome is Outcome.COMPLETE

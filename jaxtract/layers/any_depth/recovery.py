@@ -90,7 +90,12 @@ class Recovery:
         self.patience = PATIENCE
         self.progress.neurons(sum(len(layer.rows) for layer in self.layers), None)
 
-    def unexplained(self) -> list[Kink]:
+    def unexplained(self, *, for_certain: bool = False) -> list[Kink]:
+        """Kinks at which no known neuron is zero.
+
+        ``for_certain``: leave out those at which some row has an open weight from a neuron that is on there: they may
+        be its own.
+        """
         kinks = self.pool.all_kinks()
         if not self.numbers.exact:
             # What rounding leaves of kinks that are hardly apart has no normal; nothing can be made of it.
@@ -102,6 +107,11 @@ class Recovery:
         for z in heights:
             for place, row in enumerate(z.tolist()):
                 explained[place] = explained[place] or any(vanishes(x) for x in row)
+        if for_certain:
+            for z, layer in zip(heights, self.layers[1:], strict=False):
+                sources = sorted({i for row in layer.rows for i in row.missing})
+                for place, row in enumerate(z.tolist() if sources else []):
+                    explained[place] = explained[place] or any(row[i] > 0 for i in sources)
         return [kink for kink, known in zip(kinks, explained, strict=True) if not known]
 
     def known(self, depth: int) -> KnownLayers:

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxtract.geometry.known_layers import KnownLayers
+from jaxtract.layers.any_depth.kinks.flatness import Flatness
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
 from jaxtract.layers.any_depth.signs.layer_signs import Sides, Span, missing_at, signs_by_gradients, span_of
 from jaxtract.layers.any_depth.signs.sign_sources import SignSources
+
+SURE, LIKELY = 0.75, 0.5
+"""Shares of kinks that are of a level above which no query is spent on it before a walk, and before gradients."""
 
 
 class LayerOfKink:
@@ -25,6 +29,8 @@ class LayerOfKink:
         self.signs = signs
         self.tried: set[tuple[Kink, int, int]] = set()
         self.fruitful: dict[int, bool] = {}
+        self._flatness = Flatness(state)
+        self._share: dict[int, float] = {}
         self._sides_known: dict[int, dict[Kink, Sides]] = {}
         self._sides_for: dict[int, KnownLayers] = {}
         self._seen_complete: tuple[KnownLayers, int] | None = None
@@ -62,6 +68,41 @@ class LayerOfKink:
             ]
             found.append(fresh[0] if fresh else None)
         return found
+
+    def worth_walking(self, level: int, kinks: list[Kink]) -> list[Kink]:
+        """Those that are flat as far as the level needs it; all where nearly all are of this level anyway."""
+        if level == 1 or self._likely(level) > SURE:
+            return kinks
+        return self._flat(level, kinks)
+
+    def worth_measuring(self, kinks: list[Kink]) -> list[Kink]:
+        """Of the kinks of one line, not measured, those that may be of the last layer; else of the next one.
+
+        All of them, where selecting saves nothing.
+        """
+        depth = len(self.state.layers)
+        if depth == 0 or self._likely(max(depth, 2)) > LIKELY or self.state.pool.inputs < 2:
+            return kinks
+        flat = self._flat(depth, kinks) if depth > 1 else []
+        if not flat and self.state.blocked != depth + 1:
+            flat = self._flat(depth + 1, kinks)
+        # Neighbours share a gradient: many kinks on one line cost no more together.
+        return kinks if 2 * len(flat) > len(kinks) else flat
+
+    def note_tried(self, level: int, kinks: Sequence[Kink]) -> None:
+        """Not to be tried again before the layer before is renewed."""
+        self.tried.update((kink, level, self.state.versions[level - 1]) for kink in kinks)
+
+    def note_share(self, level: int, accepted: int, walked: int, rejected: int) -> None:
+        """How many of the last kinks tried at a level were of it."""
+        self._share[level] = accepted / (walked + rejected)
+
+    def _likely(self, level: int) -> float:
+        """The share of kinks tried at a level that is likely to be of it."""
+        return self._share.get(level, 1.0 if level == 2 else LIKELY)
+
+    def _flat(self, level: int, kinks: list[Kink]) -> list[Kink]:
+        return [kink for kink, flat in zip(kinks, self._flatness.flat(level, kinks), strict=True) if flat]
 
     def _full(self, level: int) -> bool:
         """Whether a layer has all the neurons that the hint gives it; a hint that leads nowhere is not believed."""

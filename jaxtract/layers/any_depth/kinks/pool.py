@@ -36,7 +36,8 @@ class SearchedLine:
 
     ``gradients[i]`` has shape (outputs, rank). ``dyadic`` is False for the image of a line of the full space, on
     which nothing more can be asked. A ``border`` is one kink seen from near, its line so stretched that nothing else
-    is on it; in its first region f is what was recovered at the time.
+    is on it; in its first region f is what was recovered at the time. ``columns[i]`` holds single columns of gradients
+    that are not known as a whole, by coordinate, each of shape (outputs,).
     """
 
     line: Line
@@ -44,6 +45,7 @@ class SearchedLine:
     gradients: dict[int, np.ndarray]
     dyadic: bool = True
     border: bool = False
+    columns: dict[int, dict[int, np.ndarray]] = dataclasses.field(default_factory=dict)
     _images: list[tuple[Matrix, list[Number], list[Number], list[Number]]] = dataclasses.field(default_factory=list)
 
     @property
@@ -122,16 +124,35 @@ class Pool:
         self.measure_pieces([(i, k + side) for i, k in kinks for side in (0, 1)])
 
     def measure_pieces(self, wanted: Sequence[tuple[int, int]]) -> None:
-        """The gradients in regions (line, piece) that are not known yet; rank - 1 queries each."""
+        """The gradients in regions (line, piece) that are not known yet; rank - 1 queries each, less known columns."""
         for index, searched in enumerate(self.lines):
             pieces = sorted({k for i, k in wanted if i == index} - searched.gradients.keys())
+            for known in sorted({tuple(sorted(searched.columns.get(k, {}))) for k in pieces}):
+                alike = [k for k in pieces if tuple(sorted(searched.columns.get(k, {}))) == known]
+                self._measure_alike(searched, alike, known)
+
+    def _measure_alike(self, searched: SearchedLine, pieces: Sequence[int], known: Sequence[int]) -> None:
+        """The gradients in regions of one line of which the same columns are known."""
+        axes = [k for k in range(self.inputs) if k != searched.line.pivot and k not in known]
+        columns = gradient_columns(self.asker, searched.line, searched.profile, pieces, axes)
+        for piece, gradient in zip(pieces, columns, strict=True):
+            slope = searched.profile.pieces[piece].slope
+            before = [searched.columns[piece][k][:, None] for k in known]
+            whole = np.concatenate([gradient, *before], axis=1)
+            searched.gradients[piece] = whole_gradient(searched.line, slope, whole, [*axes, *known])
+
+    def measure_one_axis(self, kinks: Sequence[tuple[int, int]], rng: np.random.Generator) -> None:
+        """One column of the gradients on both sides of kinks, the same all along a line; one query a region."""
+        for index, searched in enumerate(self.lines):
+            pieces = sorted({k + side for i, k in kinks if i == index for side in (0, 1)} - searched.columns.keys())
             if not pieces:
                 continue
-            axes = [k for k in range(self.inputs) if k != searched.line.pivot]
-            columns = gradient_columns(self.asker, searched.line, searched.profile, pieces, axes)
-            for piece, gradient in zip(pieces, columns, strict=True):
-                slope = searched.profile.pieces[piece].slope
-                searched.gradients[piece] = whole_gradient(searched.line, slope, gradient, axes)
+            used = [axis for known in searched.columns.values() for axis in known]
+            others = [k for k in range(self.inputs) if k != searched.line.pivot]
+            axis = used[0] if used else others[int(rng.integers(len(others)))]
+            columns = gradient_columns(self.asker, searched.line, searched.profile, pieces, [axis])
+            for piece, column in zip(pieces, columns, strict=True):
+                searched.columns[piece] = {axis: column[:, 0]}
 
     def borders(self) -> list[int]:
         """The lines that are one kink seen from near."""

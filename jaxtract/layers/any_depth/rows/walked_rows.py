@@ -16,18 +16,30 @@ from jaxtract.layers.any_depth.walk.layer_rows import FEWEST_BITS, row_of, run_w
 FIRST_SIGN_WALKS = 2
 """Walks that look for the signs of a layer; twice as many whenever all of them were of deeper neurons."""
 
+DISTINCT = 0.7
+"""Walks of a wave as a share of the neurons that its candidates may be sightings of."""
+
+FEWEST_WALKS = 4
+
+LOST_MOST = 4
+"""A row must keep one in so many of the bits of an answer."""
+
 
 class WalkedRows:
     """Walks for kinks of one layer.
 
     Attributes:
         sign_walks: how many walks look for the signs of the layer before.
+        accepted: of the last wave, how many walks ended with a row.
+        kinks_per_row: for every level, how many kinks one of the rows found last explained.
     """
 
     def __init__(self, state: Recovery, signs: SignSources):
         self.state = state
         self.signs = signs
         self.sign_walks = FIRST_SIGN_WALKS
+        self.accepted = 0
+        self.kinks_per_row: dict[int, float] = {}
 
     def wave(self, level: int, kinks: list[Kink]) -> list[Kink]:
         """How many to try together: the rows that the first ones give explain many of the others.
@@ -41,13 +53,17 @@ class WalkedRows:
             unknown = self.state.layers[level - 2].signs.count(0)
             size = self.sign_walks if level > 2 else 1 + -(-unknown // self.state.slice.rank) + 1
         else:
-            size = max(8, len(kinks) // 2)
+            size = max(FEWEST_WALKS, round(DISTINCT * len(kinks) / max(1.0, self.kinks_per_row.get(level, 2.0))))
+            if not all(signs):
+                # No row is told from a wrong one where a sign that it needs is open.
+                size = FEWEST_WALKS
         if len(kinks) <= size:
             return kinks
         return [kinks[i] for i in sorted(self.state.rng.permutation(len(kinks))[:size].tolist())]
 
     def rows(self, level: int, sightings: Sequence[Sighting]) -> list[Row]:
         """Rows of layer ``level`` from walks over the layers before it; fixes the signs of the last of these."""
+        self.accepted = 0
         signs = list(self.signs.behind(level))
         layers = self.state.known(level - 1)
         walks = [BoundaryWalk(layers, signs, s.form, s.point, self.state.rng) for s in sightings if s.form is not None]
@@ -69,9 +85,14 @@ class WalkedRows:
             self.sign_walks = FIRST_SIGN_WALKS
             if not few_signs:
                 run_walks(self.state.pool.asker, walks, 60 + 8 * layers.widths[-1], self.state.slice.rank)
+                if not all(self.state.layers[level - 2].signs):
+                    self.signs.from_walks(level, walks)
         rows = [row for row in map(row_of, walks) if row is not None]
+        self.accepted = len(rows)
         if self.state.numbers.few_bits and all(self.state.layers[level - 2].signs):
             known = self.state.known(level - 1)
             rows = [refined(row, activations_at(known, row.sightings)) for row in rows]
-        rows = merge_rows([row for row in rows if row.accuracy >= FEWEST_BITS])
-        return confirmed(self.state, level, rows)
+        numbers = self.state.numbers
+        # A row that lost most of what the answers carry is read better from another sighting.
+        fewest = FEWEST_BITS if numbers.few_bits else max(FEWEST_BITS, (numbers.answer_bits or 0) // LOST_MOST)
+        return confirmed(self.state, level, merge_rows([row for row in rows if row.accuracy >= fewest]))

@@ -70,8 +70,10 @@ class SignSources:
         signs = signs_by_rows([walk.system for walk in good])
         for walk in walks:
             walk.learn_signs(signs)
-        self.state.layers[level - 2].signs = signs
-        self.state.layers[level - 2] = self.state.layers[level - 2].oriented()
+        layer = self.state.layers[level - 2]
+        # A sign that was known when the walks began, or has been found since, has turned its row already.
+        layer.signs = [old or new for old, new in zip(layer.signs, signs, strict=True)]
+        self.state.layers[level - 2] = layer.oriented()
 
     def at_borders(self, level: int) -> None:
         """A neuron that was found where f began to differ is on where it differs."""

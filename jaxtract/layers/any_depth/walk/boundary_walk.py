@@ -391,6 +391,9 @@ class BoundaryWalk:
         try:
             if layer == self.own:
                 self.system.set_weight(neuron, beta if upwards else -beta)
+                # Between balls a crossing tells a weight better than the equations do.
+                if self.layers.exact:
+                    self.system.resolve()
                 return
             self._earlier[layer].discard(neuron)
             self.system.add(side, effect, beta)

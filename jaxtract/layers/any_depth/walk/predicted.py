@@ -8,6 +8,7 @@ import numpy as np
 from flint import fmpz
 
 from jaxtract.geometry.boundary_points import boundary_points
+from jaxtract.geometry.far_corners import FAR, NEAR_END, far_corner
 from jaxtract.geometry.grid import GridVector, grid_matrix
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.found_layers import Row
@@ -62,15 +63,42 @@ def visible_places(
 def _places(layers: KnownLayers, row: Row, neuron: int, rng: np.random.Generator) -> np.ndarray:
     """Up to ``PLACES`` points on the boundary where no open weight matters.
 
-    Anywhere, if the neuron changes state on random segments; else near where it was seen. A deeper neuron that was
-    walked by mistake is seen near there, too.
+    Anywhere, if the neuron changes state on random segments; else near where it was seen, and last at the far ends of
+    the cells that it was seen in. A deeper neuron that was walked by mistake is seen near there, too.
     """
     found = np.empty((0, layers.inputs))
-    for seen_at in ([], row.seen_at):
-        points = boundary_points(lambda x: layers.values64(x)[-1][:, neuron], layers.inputs, seen_at, rng)
-        if row.missing and len(points):
-            points = points[~np.any(layers.values64(points)[-2][:, row.missing] > 0, axis=1)]
-        found = np.concatenate([found, points[rng.permutation(len(points))[: PLACES - len(found)]]])
+    for points in (
+        boundary_points(lambda x: layers.values64(x)[-1][:, neuron], layers.inputs, near, rng)
+        for near in ([], row.seen_at)
+    ):
+        found = np.concatenate([found, _some(_undisturbed(layers, row, points), PLACES - len(found), rng)])
         if len(found) == PLACES:
-            break
-    return found
+            return found
+    seen = _some(np.array(row.seen_at).reshape(-1, layers.inputs), PLACES - len(found), rng)
+    far = [end for point in seen if (end := _far_end(layers, neuron, point, rng)) is not None]
+    return np.concatenate([found, _undisturbed(layers, row, np.array(far).reshape(-1, layers.inputs))])
+
+
+def _some(points: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    return points[rng.permutation(len(points))[:most]]
+
+
+def _undisturbed(layers: KnownLayers, row: Row, points: np.ndarray) -> np.ndarray:
+    """Points at which every neuron that the row may read with an open weight is off."""
+    if not row.missing or not len(points):
+        return points
+    return points[~np.any(layers.values64(points)[-2][:, row.missing] > 0, axis=1)]
+
+
+def _far_end(layers: KnownLayers, neuron: int, point: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+    """A point on the boundary near the far end of the cell around a point that is on it."""
+    pattern = [z[0] > 0 for z in layers.values64(point[None, :])]
+    *walls, (own, _) = layers.walls64(pattern)
+    normal = own[neuron]
+    if not np.linalg.norm(normal) > 0:
+        return None
+    matrices = [np.where(side, 1.0, -1.0)[:, None] * matrix for (matrix, _), side in zip(walls, pattern, strict=False)]
+    heights = [np.abs(matrix @ point + offset) for matrix, offset in walls]
+    most = FAR * (1 + float(np.max(np.abs(point))))
+    step = far_corner(np.concatenate(matrices), np.concatenate(heights), normal, most, rng)
+    return None if step is None else point + rng.uniform(*NEAR_END) * step

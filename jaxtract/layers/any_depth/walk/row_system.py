@@ -95,10 +95,10 @@ class RowSystem:
     def resolve(self) -> None:
         """Everything that the equations determine by now. Raises InconsistentRow."""
         open_, rows = self._open_rows()
-        if rows and open_:
+        if rows and open_ and _may_determine(rows, len(open_)):
             for column, value in determined(rows, len(open_)).items():
                 self._set_start(open_[column], value)
-        elif any(row[-1] != 0 for row in rows):
+        elif not open_ and any(row[-1] != 0 for row in rows):
             raise InconsistentRow
         self._weights_from_start()
 
@@ -209,6 +209,15 @@ def determined(rows: Sequence[Sequence[Number]], unknowns: int) -> dict[int, Num
         if all(reduced[r, k] == 0 for k in range(column + 1, unknowns)):
             found[column] = fmpq(reduced[r, unknowns], denominator)
     return found
+
+
+def _may_determine(rows: Sequence[Sequence[Number]], unknowns: int) -> bool:
+    """Whether the equations fix some unknown, or contradict each other, modulo a prime; of balls it is not known."""
+    if has_balls(rows):
+        return True
+    reduced, rank = _modular(rows).rref()
+    flat, width = [int(x) for x in reduced.entries()], unknowns + 1
+    return any(sum(x != 0 for x in flat[r * width : r * width + unknowns]) <= 1 for r in range(rank))
 
 
 def _determined_balls(rows: Sequence[Sequence[Number]], unknowns: int) -> dict[int, Number]:

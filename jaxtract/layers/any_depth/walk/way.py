@@ -36,11 +36,14 @@ def first_hit(
 
 def bent_onto(normal: np.ndarray, wall: np.ndarray, direction: np.ndarray) -> np.ndarray | None:
     """The direction made tangent to the new normal while it keeps its speed away from the wall."""
+    # Balls so wide that no direction is left of them.
+    if not np.all(np.isfinite(normal)):
+        return None
     wall = wall / (np.linalg.norm(wall) or 1.0)
     speed = wall @ direction
     pair = np.stack([normal, wall])
     gram = pair @ pair.T
-    if abs(np.linalg.det(gram)) < 1e-14:
+    if not np.all(np.isfinite(gram)) or abs(np.linalg.det(gram)) < 1e-14:
         return None
     bent = direction - np.linalg.solve(gram, np.array([normal @ direction, 0.0])) @ pair
     size = np.linalg.norm(bent)

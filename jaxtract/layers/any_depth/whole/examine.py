@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+from flint import fmpq
 
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.unseen.disagreements import Recovered, first_borders
@@ -13,15 +14,19 @@ from jaxtract.layers.any_depth.whole.assemble import Assembly
 from jaxtract.layers.any_depth.whole.extreme_lines import extreme_points
 from jaxtract.layers.any_depth.whole.read_output import OutputReader
 from jaxtract.measurement.affine_pieces import inside_piece
-from jaxtract.oracle.points import on_lines, scattered
+from jaxtract.oracle.evaluate import FlintEvaluator
+from jaxtract.oracle.points import PointBatch, on_lines, scattered
 from jaxtract.polish.gauss_newton import Polished, polish
 from jaxtract.verification.agreement import Verified, verify
 from jaxtract.verification.own_kinks import kinks_of_network
-from precision.balls import to_float
-from precision.dyadic import dyadic_matrix, from_float64
+from precision.balls import ball, to_float
+from precision.dyadic import dyadic_matrix, from_float, from_float64, power_of_two
 
 BORDERS = 4
 """Counterexamples that are followed to the border of what is missing, at a time."""
+
+POLISHED_BITS = 40
+"""Bits to which a function that was polished from doubles is taken for right, where it is right at all."""
 
 EXTREMES = 256
 """Extreme points of every layer at which the finished network is asked."""
@@ -41,6 +46,7 @@ class Examiner:
         self.inputs = inputs
         self.lines = lines
         self.verified = Verified()
+        self._polished: Polished | None = None
 
     def verify(self) -> np.ndarray:
         """Compare with the black box; counterexamples come back as points on the slice, (points, rank).
@@ -49,19 +55,32 @@ class Examiner:
         come before the fresh random inputs, and are not counted among these.
         """
         self.state.progress.phase("verify")
-        self.state.polished = None
+        self._polished = self.state.polished = None
         evaluator, recovered = self.assembly.recovered()
         self.verified = Verified()
+        points = self._extremes() if self.inputs else np.empty((0, self.state.slice.rank))
+        batch = scattered(from_float64(points))
+        answers = self.state.pool.asker.ask(batch, "verify")
         if self.inputs:
-            points = self._extremes()
-            batch = scattered(from_float64(points))
-            wrong = np.any(self.state.pool.asker.ask(batch, "verify") != recovered.ask(batch, "verify"), axis=1)
+            wrong = np.any(answers != recovered.ask(batch, "verify"), axis=1)
             self.verified.disagreements += int(wrong.sum())
             if wrong.any():
                 return points[wrong]
         if not self.state.numbers.exact:
-            self.state.polished = self._polish()
-            evaluator, _ = self.assembly.recovered()
+            self._polished = self.state.polished = self._polish(points)
+            evaluator, recovered = self.assembly.recovered()
+            if self.state.polished is not None and len(self.state.polished.outliers):
+                bad = self.state.polished.outliers[:16]
+                self.verified.disagreements = len(bad)
+                self.state.polished = None
+                return self._on_slice([[from_float(x) for x in point] for point in bad.tolist()])
+            if self.inputs and self.state.polished is not None:
+                # What is known better now shows more.
+                wrong = np.any(answers != recovered.ask(batch, "verify"), axis=1)
+                if wrong.any():
+                    self.verified.disagreements = int(wrong.sum())
+                    self.state.polished = None
+                    return points[wrong]
         self.verified = verify(
             self.state.oracle,
             evaluator,
@@ -73,13 +92,36 @@ class Examiner:
         if self.verified.agrees:
             return np.empty((0, self.state.slice.rank))
         self.state.polished = None
-        moved = self.state.slice.equivalent(np.array(self.verified.counterexamples[:16], dtype=object))
+        return self._on_slice(self.verified.counterexamples[:16])
+
+    def _on_slice(self, points: list[list[fmpq]]) -> np.ndarray:
+        """Points of the full space moved onto the slice, (points, rank)."""
+        moved = self.state.slice.equivalent(np.array(points, dtype=object))
         return np.array([[to_float(x) for x in point] for point in moved])
 
-    def _polish(self) -> Polished | None:
+    def _recovered(self) -> Recovered:
+        """The recovered function as far as it is right; polished where that says more."""
+        if not self.state.numbers.few_bits or self._polished is None:
+            return self.assembly.recovered()[1]
+        evaluator = FlintEvaluator(self._polished.network)
+
+        def values(points: PointBatch) -> np.ndarray:
+            found = evaluator(self.state.slice.embed(points))
+            found.ravel()[:] = [ball(x, power_of_two(-POLISHED_BITS) * (1 + abs(x))) for x in found.ravel()]
+            return found
+
+        return Recovered(values, self.state.numbers)
+
+    def _polish(self, extremes: np.ndarray) -> Polished | None:
         network = self.assembly.network()
         assert network is not None, "polished only after the output layer was found"
-        return polish(self.state.oracle, network, self.state.rng)
+        places = [place for layer in self.state.layers[1:] for row in layer.rows for place in row.seen_at]
+        places.extend(extremes)
+        near = None
+        if places and self.state.numbers.few_bits:
+            near = np.zeros((len(places), self.state.slice.inputs))
+            near[:, list(self.state.slice.axes)] = np.stack(places)
+        return polish(self.state.oracle, network, self.state.rng, near=near)
 
     def _extremes(self) -> np.ndarray:
         """Inputs on the slice at which random combinations of a layer's activations are extreme, (points, rank)."""
@@ -92,13 +134,13 @@ class Examiner:
     def learn_from(self, bad: np.ndarray) -> bool:
         """The borders before a few counterexamples, for the pool or for open weights; False when there are none.
 
-        With few bits there are none either: before it is polished the recovered function is too rough for its
-        difference to the black box to be followed. New lines go through the counterexamples then.
+        With few bits there are none either where it could not be polished: the recovered function is too rough then
+        for its difference to the black box to be followed, and new lines go through the counterexamples.
         """
-        if self.state.numbers.few_bits:
+        if self.state.numbers.few_bits and self._polished is None:
             return False
         self.state.progress.phase("search")
-        _, recovered = self.assembly.recovered()
+        recovered = self._recovered()
         good = self._agreeing(recovered)
         if not len(good) or not len(bad):
             return False

@@ -105,6 +105,10 @@ def fit_output(
     width = layers.widths[-1]
     for features in (_own_features, _features_before):
         unknowns = 2 * width + 1 if features is _own_features else width + layers.weights[-1].ncols() + 1
+        if context.few_bits:
+            # Values all over the input space say more than the same number on a few lines.
+            fresh = _fresh(asker, layers, _random(layers, 2 * unknowns, rng), undisturbed)
+            known = known.joined(fresh) if features is _own_features else known
         solved = _solved(features, known)
         if solved is Shared.OPEN:
             points = [*_random(layers, unknowns + SPARE_POINTS, rng), *_beside(layers, known, seen_at, rng)]
