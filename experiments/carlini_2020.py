@@ -22,8 +22,8 @@ Result (python 3.11.7, jax 0.10.2, python-flint 0.9.0, 2 cores under six times t
     10-15-15-1  10     8          9347     22.2           11             8.3e-13 (1.1e-14)  9.8e-16
 
 Missed: 10-10-10-1 seed 4 (two neurons too many, which carry an affine rest: the signs were not determined), 5 (one
-output weight is so small that a neuron bends f by 2^-18 of the others) and 6; 10-15-15-1 seeds 2 and 4. The last row was
-run before the border of a disagreement was followed with the polished function. 10-20-20-1, 40-20-10-10-1 and
+output weight is so small that a neuron bends f by 2^-18 of the others) and 6; 10-15-15-1 seeds 2 and 4. The last row
+was run before the border of a disagreement was followed with the polished function. 10-20-20-1, 40-20-10-10-1 and
 80-40-20-1 have no row yet: a run of ten of the first did not end in twenty minutes on that machine. Networks of 784
 inputs and trained ones are not in the document.
 
