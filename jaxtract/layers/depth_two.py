@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from flint import fmpq
@@ -100,12 +100,18 @@ def _bend_tests(line: Line, profile: LineProfile) -> int:
     return min(MOST_BEND_TESTS, max(FEWEST_BEND_TESTS, gradients // (20 * QUERIES_A_TEST)))
 
 
+Measure = Callable[[Asker, Line, LineProfile, RidgeForm], Iterator[AffinePiece]]
+"""Measures the affine pieces of what is left when the form is subtracted from f, on a line that was searched."""
+
+
 class Deeper(Exception):  # noqa: N818  (a finding about f)
     """A boundary of the first line bends: f has more than one hidden layer."""
 
 
 class DepthTwo:
     """One extraction at depth two; ``test_bends`` asks, after the first line, whether f is of this depth at all.
+
+    ``measure`` replaces the gradients by differences of answers, where there is another way to them.
 
     Attributes:
         oracle: the counted black box.
@@ -120,9 +126,11 @@ class DepthTwo:
         progress: ProgressMeter,
         *,
         test_bends: bool = False,
+        measure: Measure | None = None,
     ):
         self.first_line: tuple[Line, LineProfile] | None = None
         self.test_bends = test_bends
+        self.measure = measure or self._by_differences
         self.context = context
         self.options = options
         self.progress = progress
@@ -259,6 +267,12 @@ class DepthTwo:
                 raise Deeper
         self._measure(asker, line, profile)
 
+    def _by_differences(
+        self, asker: Asker, line: Line, profile: LineProfile, known: RidgeForm
+    ) -> Iterator[AffinePiece]:
+        del known  # the asker has subtracted it
+        return measure_pieces(asker, line, profile, pack=self.options.pack)
+
     def _line_settings(self) -> LineSettings:
         return settings_for(self.context, resolution_bits=self.options.resolution_bits)
 
@@ -266,7 +280,7 @@ class DepthTwo:
         pieces: list[AffinePiece] = []
         before = len(self.form.ridges)
         try:
-            for piece in measure_pieces(asker, line, profile, pack=self.options.pack):
+            for piece in self.measure(asker, line, profile, self.form):
                 pieces.append(piece)
                 self.progress.neurons(before + len(pieces) - 1, before + len(profile.kinks))
         except BudgetSpent:

@@ -32,7 +32,7 @@ def ridges_between(
         offset = right.constant - left.constant
         slopes = profile.pieces[i + 1].slope - profile.pieces[i].slope
         o = max(range(len(slopes)), key=lambda j: abs(slopes[j]))
-        if slopes[o] == 0:
+        if slopes[o] == 0 or not any(x != 0 for x in jump[o]):  # between doubles, a kink may be none
             mixed.append(i)
             continue
         factor = slopes / slopes[o]

@@ -4,6 +4,7 @@ from jaxtract.methods.assumptions import Assumption
 from jaxtract.methods.low_loss.method import LossOptions, chen_klivans_meka
 from jaxtract.methods.low_loss.result import LossOutcome, LowLoss
 from jaxtract.methods.low_loss.square_loss import SquareLoss
+from jaxtract.methods.milli import Milli, milli
 from jaxtract.methods.named import NamedMethod, daniely_granot, rolnick_koerding
 
 __all__ = [
@@ -11,9 +12,11 @@ __all__ = [
     "LossOptions",
     "LossOutcome",
     "LowLoss",
+    "Milli",
     "NamedMethod",
     "SquareLoss",
     "chen_klivans_meka",
     "daniely_granot",
+    "milli",
     "rolnick_koerding",
 ]

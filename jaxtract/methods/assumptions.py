@@ -37,6 +37,12 @@ def independent_rows(network: ExactNetwork) -> Assumption:
     return Assumption("the first layer's rows are independent", rank == width, f"rank {rank} of {width}, {margin:.1e}")
 
 
+def without_biases(network: ExactNetwork) -> Assumption:
+    """No hidden neuron has a bias (exact)."""
+    count = sum(b != 0 for bias in network.biases[:-1] for b in bias.entries())
+    return Assumption("no biases", count == 0, f"{count} neurons have one")
+
+
 def narrower_than_input(network: ExactNetwork) -> Assumption:
     width = network.widths[1]
     return Assumption("first width at most the input", width <= network.inputs, f"{width} and {network.inputs}")

@@ -100,10 +100,10 @@ def daniely_granot(
     if depth == 2:
         options = DepthTwoOptions(seed=seed, max_queries=max_queries)
         found = extract_depth_two(oracle, context, options=options, progress=progress)
-        return _with(DEPTH_TWO, found, lambda n: (hidden_layers(n, 1), no_parallel_hyperplanes(n)))
+        return checked(DEPTH_TWO, found, lambda n: (hidden_layers(n, 1), no_parallel_hyperplanes(n)))
     deep = AnyDepthOptions(seed=seed, max_queries=max_queries)
     found = extract_any_depth(oracle, context, options=deep, progress=progress)
-    return _with(
+    return checked(
         DEPTH_THREE,
         found,
         lambda n: (
@@ -130,9 +130,11 @@ def rolnick_koerding(
     """
     options = ExtractOptions(seed=seed, max_queries=max_queries)
     found = extract_network(oracle, context, options=options, progress=progress)
-    return _with(ANY_DEPTH, found, lambda n: (hidden_layers(n, None), no_parallel_hyperplanes(n), every_weight_acts(n)))
+    return checked(
+        ANY_DEPTH, found, lambda n: (hidden_layers(n, None), no_parallel_hyperplanes(n), every_weight_acts(n))
+    )
 
 
-def _with(statement: str, found: Extraction, checks: Callable[[ExactNetwork], tuple[Assumption, ...]]) -> NamedMethod:
+def checked(statement: str, found: Extraction, checks: Callable[[ExactNetwork], tuple[Assumption, ...]]) -> NamedMethod:
     assumptions = () if found.network is None else tuple(checks(found.network))
     return NamedMethod(statement, found, assumptions)

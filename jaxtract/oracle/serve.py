@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from flint import fmpq
 
+from jaxtract.evaluation.jacobian import JacobianEvaluator
 from jaxtract.evaluation.served import EvaluatorName, point_evaluator
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.relu_network import ReLUNetwork
+from jaxtract.oracle.gradients import GradientOracle
 from jaxtract.oracle.oracle import NumberSystem, Oracle
 from jaxtract.oracle.points import PointBatch
 from precision.dyadic import floor_log2, round_to_grid
@@ -51,6 +53,26 @@ class ExactNetworkOracle(Oracle):
             flat = values.ravel()
             flat[:] = [_rounded(value, answer_bits) for value in flat]
         return values
+
+
+class _ExactJacobians(Oracle):
+    """The Jacobian of a network at every point, as one row, without rounding."""
+
+    number_system: NumberSystem = "exact"
+
+    def __init__(self, network: ExactNetwork):
+        self.inputs = network.inputs
+        self.outputs = network.outputs * network.inputs
+        self._evaluate = JacobianEvaluator(network)
+
+    def answer(self, points: PointBatch, answer_bits: int | None) -> np.ndarray:
+        return self._evaluate(points).reshape(len(points), -1)
+
+
+def exact_gradients(network: ExactNetwork | ReLUNetwork) -> GradientOracle:
+    """The gradients of a network served without rounding; a neuron on its boundary counts as off."""
+    exact = network.exact() if isinstance(network, ReLUNetwork) else network
+    return GradientOracle(_ExactJacobians(exact), exact.outputs)
 
 
 class Float64NetworkOracle(Oracle):

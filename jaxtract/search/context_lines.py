@@ -451,9 +451,7 @@ def _between_meetings(left: Piece, right: Piece, meeting: Meeting) -> fmpq:
     farthest = max(others, key=lambda t: abs(t - meeting.position), default=meeting.position)
     low, high = sorted((meeting.position, farthest))
     return (
-        simple_between(low, high)
-        if high - low > _margin(meeting)
-        else _scale_free_middle(left.position, right.position)
+        simple_between(low, high) if high - low > _margin(meeting) else scale_free_middle(left.position, right.position)
     )
 
 
@@ -475,10 +473,10 @@ def _outside_split(left: Piece, right: Piece, meeting: Meeting | None, shortest:
             if beyond > 0:
                 return max(right.position - reach, simple_between(left.position, right.position))
             return min(left.position + reach, simple_between(left.position, right.position))
-    return _scale_free_middle(left.position, right.position)
+    return scale_free_middle(left.position, right.position)
 
 
-def _scale_free_middle(left: fmpq, right: fmpq) -> fmpq:
+def scale_free_middle(left: fmpq, right: fmpq) -> fmpq:
     """The geometric middle while the two ends are of different scale, the arithmetic one after that."""
     if left < 0 < right:
         return fmpq(0) if right - left > 4 else simple_between(left, right)
