@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from flint import fmpq_mat
@@ -16,6 +16,9 @@ from jaxtract import DepthTwoOptions, ExactContext, ExactNetwork, ExactNetworkOr
 from jaxtract.methods import Milli, milli
 from jaxtract.network.families import exact_network, he
 from jaxtract.oracle.serve import exact_gradients
+from jaxtract.pictures.charts import exponent, growth, rates
+from jaxtract.pictures.document import document_parser
+from jaxtract.pictures.figures import save_figure
 
 Widths = tuple[int, ...]
 
@@ -90,15 +93,6 @@ def run(way: Way, widths: Widths, seed: int) -> Trial:
     return Trial(way.name, widths, seed, identical, found.named.covered, said, *counts, extraction.seconds)
 
 
-def exponent(trials: Sequence[Trial], along: int, count: Callable[[Trial], int]) -> float:
-    """Slope of log queries over log widths[along], of the trials that were identical."""
-    points = [(np.log(t.widths[along]), np.log(count(t))) for t in trials if t.identical and count(t)]
-    if len({x for x, _ in points}) < 2:
-        return float("nan")
-    x, y = np.array(points).T
-    return float(np.polyfit(x, y, 1)[0])
-
-
 def table(trials: Sequence[Trial]) -> Table:
     """One row per way and size."""
     columns = ("asked", "widths", "identical", "covered", "gradients (median, max)", "/ h log2 h", "values", "seconds")
@@ -120,51 +114,50 @@ def table(trials: Sequence[Trial]) -> Table:
     return out
 
 
+def points(trials: Sequence[Trial], along: int, kind: str) -> list[tuple[float, float]]:
+    """(widths[along], queries of a kind) of the trials that were identical and asked more than one."""
+    counts = [(t.widths[along], t.gradients if kind == "gradients" else t.values) for t in trials if t.identical]
+    return [(width, count) for width, count in counts if count > 1]
+
+
+def by_way(trials: Sequence[Trial], sizes: Sequence[Widths], along: int) -> dict[str, list[tuple[float, float]]]:
+    """Points of every way and kind of query that is more than one, over these sizes."""
+    found = {
+        f"{way}: {kind}": points([t for t in trials if t.way == way and t.widths in sizes], along, kind)
+        for way in dict.fromkeys(t.way for t in trials)
+        for kind in ("gradients", "values")
+    }
+    return {name: own for name, own in found.items() if own}
+
+
 def laws(trials: Sequence[Trial], by_width: Sequence[Widths], by_inputs: Sequence[Widths]) -> list[str]:
     """Fitted exponents of either kind of query against the width and the number of inputs."""
-    found = []
+    of_width, of_inputs = by_way(trials, by_width, 1), by_way(trials, by_inputs, 0)
+    found = [
+        f"{name} grow as h^{exponent(own):.2f} d^{exponent(of_inputs[name]):.2f}" for name, own in of_width.items()
+    ]
+    itself = exponent([(w[1], w[1] * np.log2(w[1])) for w in by_width])
+    return [*found, f"h log h itself grows as h^{itself:.2f} over these widths"]
+
+
+def draw(trials: Sequence[Trial], by_width: Sequence[Widths], by_inputs: Sequence[Widths], directory: Path) -> None:
+    """Queries over the width and over the inputs, and success rates over the width."""
+    shown = {"y": "queries (search and measure)"}
+    of_width = growth(by_way(trials, by_width, 1), x="hidden neurons h", proportional="h", **shown)
+    save_figure(of_width, directory / "queries-by-width.svg")
+    save_figure(growth(by_way(trials, by_inputs, 0), x="inputs d", **shown), directory / "queries-by-inputs.svg")
+    found = {}
     for way in dict.fromkeys(t.way for t in trials):
-        for kind, count in (("gradients", lambda t: t.gradients), ("values", lambda t: t.values)):
-            own = [t for t in trials if t.way == way]
-            if not any(count(t) > 1 for t in own):
-                continue
-            h = exponent([t for t in own if t.widths in by_width], 1, count)
-            d = exponent([t for t in own if t.widths in by_inputs], 0, count)
-            found.append(f"{way}: {kind} grow as h^{h:.2f} d^{d:.2f}")
-    logarithmic = np.polyfit(*np.log([(w[1], w[1] * np.log2(w[1])) for w in by_width]).T, 1)[0]
-    return [*found, f"h log h itself grows as h^{logarithmic:.2f} over these widths"]
-
-
-def plot(trials: Sequence[Trial], by_width: Sequence[Widths], path: str) -> None:
-    """Queries of either kind over the width, both logarithmic."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 4))
-    for way in dict.fromkeys(t.way for t in trials):
-        own = [t for t in trials if t.way == way and t.widths in by_width and t.identical]
-        for kind, marker, counts in (
-            ("gradients", "o", [t.gradients for t in own]),
-            ("values", "x", [t.values for t in own]),
-        ):
-            if any(count > 1 for count in counts):
-                axes.loglog([t.widths[1] for t in own], counts, marker, markersize=4, label=f"{way}: {kind}")
-    widths = np.array(sorted({w[1] for w in by_width}))
-    axes.loglog(widths, widths * np.log2(widths), color="grey", linewidth=0.8, label="h log2 h")
-    axes.set(xlabel="hidden neurons h", ylabel="queries (search and measurement)")
-    axes.legend(fontsize=7)
-    figure.savefig(path, dpi=150, bbox_inches="tight")
-    pyplot.close(figure)
+        own = [[t for t in trials if (t.way, t.widths) == (way, widths)] for widths in by_width]
+        found[way] = [(o[0].widths[1], sum(t.identical for t in o), len(o)) for o in own]
+    success = rates(found, x="hidden neurons h", y="share proven identical", log=True)
+    save_figure(success, directory / "success.svg")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="a few small sizes and one seed, for the tests")
+    parser = document_parser(__doc__, small="a few small sizes and one seed")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help=f"of {list(WAYS)}")
     parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N")
-    parser.add_argument("--plot", metavar="FILE", help="write the figure, .png or .pdf")
     options = parser.parse_args()
     by_width, by_inputs, dependent = (BY_WIDTH, BY_INPUTS, DEPENDENT)
     if options.small:
@@ -180,8 +173,8 @@ def main() -> None:
     console.print(table(trials))
     for sentence in laws(trials, by_width, by_inputs):
         console.print(sentence)
-    if options.plot:
-        plot(trials, by_width, options.plot)
+    if options.out:
+        draw(trials, by_width, by_inputs, options.out)
 
 
 if __name__ == "__main__":
