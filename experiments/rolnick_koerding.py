@@ -60,10 +60,12 @@ from rich.table import Table
 
 from jaxtract import (
     AnyDepthOptions,
+    DepthTwoOptions,
     ExactContext,
     ExactNetwork,
     ExactNetworkOracle,
     ExtractOptions,
+    Outcome,
     certify,
     extract_network,
     load_target,
@@ -71,6 +73,7 @@ from jaxtract import (
 from jaxtract.certificate.matching import Pair, match_rows
 from jaxtract.layers.any_depth.extract import AnyDepth
 from jaxtract.layers.any_depth.recovery import Recovery
+from jaxtract.layers.depth_two import DepthTwo
 from jaxtract.network.families import exact_network, he, residual, with_skips
 from jaxtract.network.relu_network import ReLUNetwork
 from jaxtract.network.structure import structure_of
@@ -86,18 +89,18 @@ PARTS = ("networks", "growth", "budget", "narrow")
 SEEDS = 20
 
 SWEEPS = {
-    "inputs d, d-10-10-1": [(d, 10, 10, 1) for d in (5, 10, 20, 40)],
+    "inputs d, d-10-10-1": [(d, 10, 10, 1) for d in (5, 10, 20, 40, 80)],
     "first width n, 10-n-10-1": [(10, n, 10, 1) for n in (4, 6, 10, 14, 20)],
     "second width n, 10-10-n-1": [(10, 10, n, 1) for n in (4, 6, 10, 14, 20)],
 }
 """Shapes that differ in one number each."""
 
 BUDGETED = ((10, 10, 10, 1), (20, 10, 10, 1), (10, 20, 10, 1))
-BUDGETS = (0.5, 0.75, 1, 1.5, 2, 2.5, 3, 4, 6, 8)
+BUDGETS = (1.5, 2, 2.25, 2.5, 2.75, 3, 3.5, 4, 5, 6, 8, 10)
 """Queries per parameter of the true network."""
 
 NARROW = ((8, 8, 8, 1), (4, 4, 4, 1), (2, 4, 4, 1), (8, 8, 8, 8, 1), (6, 6, 6, 6, 1), (4, 4, 4, 4, 1))
-NARROW_BUDGET = 5000
+NARROW_BUDGET = 6000
 SLICES = 100
 """Random planes, of scales 1 and 10 in turn, in which boundaries of adjacent layers are looked for that intersect."""
 
@@ -292,14 +295,17 @@ class Watch(NoProgressMeter):
 
 
 @functools.cache
-def watched(widths: tuple[int, ...], seed: int, max_queries: int | None = None) -> Watched:
-    """Extract a He Gaussian network under the eyes of ``Watch``."""
-    network = exact_network(he(widths, seed))
+def watched(widths: tuple[int, ...], seed: int, max_queries: int | None = None, verify_inputs: int = 1000) -> Watched:
+    """Extract a He Gaussian network as ``extract_network`` does, under the eyes of ``Watch``."""
+    network, context = exact_network(he(widths, seed)), ExactContext()
     watch = Watch(network)
-    options = AnyDepthOptions(seed=seed, max_queries=max_queries)
-    reader = AnyDepth(ExactNetworkOracle(network), ExactContext(), options, watch)
-    watch.state = reader.state
-    extraction = reader.run(None)
+    limits = {"seed": seed, "max_queries": max_queries, "verify_inputs": verify_inputs}
+    shallow = DepthTwo(ExactNetworkOracle(network), context, DepthTwoOptions(**limits), watch, test_bends=True)
+    extraction = shallow.run(None)
+    if extraction.outcome is Outcome.NOT_ONE_HIDDEN_LAYER:
+        deep = AnyDepth(shallow.oracle, context, AnyDepthOptions(**limits), watch, first_line=shallow.first_line)
+        watch.state = deep.state
+        extraction = deep.run(None)
     count = extraction.queries
     watch.look(count.total)
     identical = extraction.network is not None and certify(extraction.network, network).verdict == "identical"
@@ -430,7 +436,7 @@ def narrow(seeds: int, shapes: Sequence[tuple[int, ...]], console: Console, out:
     )
     curves: dict[str, list[tuple[float, Sequence[float]]]] = {}
     for widths in shapes:
-        trials = [watched(widths, seed, NARROW_BUDGET) for seed in range(seeds)]
+        trials = [watched(widths, seed, NARROW_BUDGET, verify_inputs=100) for seed in range(seeds)]
         _name_missed(widths, trials, console)
         shares = np.array([trial.counts() for trial in trials]) / np.array(widths[1:-1])
         identical = sum(trial.identical for trial in trials)

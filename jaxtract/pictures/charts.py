@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogFormatter
 
 from jaxtract.certificate.confidence import upper_limit
 from jaxtract.pictures.figures import colour, one_axes
@@ -48,6 +51,8 @@ def growth(series: Mapping[str, Points], *, x: str, y: str, proportional: str | 
         ends = np.array([min(shown), max(shown)])
         axes.loglog(ends, ends, color="grey", linewidth=0.8, linestyle="--", label=proportional)
     axes.set(xlabel=x, ylabel=y)
+    _plain_numbers(axes.xaxis)
+    _plain_numbers(axes.yaxis)
     axes.legend(frameon=False, fontsize="small")
     return figure
 
@@ -100,6 +105,9 @@ def spread(
         axes.plot(places, [np.mean(shares) for _, shares in points], "o-", markersize=4, color=colour(i), label=name)
         axes.fill_between(places, low, high, color=colour(i), alpha=0.2)
     _shares(axes, x, y, log)
+    places = sorted({place for points in series.values() for place, _ in points})
+    axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.set_xticks([], minor=True)
     return figure
 
 
@@ -110,6 +118,14 @@ def interval(successes: int, trials: int) -> tuple[float, float]:
     )
 
 
-def _shares(axes, x: str, y: str, log: bool) -> None:
+def _shares(axes: Axes, x: str, y: str, log: bool) -> None:
     axes.set(xlabel=x, ylabel=y, ylim=(-0.03, 1.03), xscale="log" if log else "linear")
+    if log:
+        _plain_numbers(axes.xaxis)
     axes.legend(frameon=False, fontsize="small")
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """20 and 300 on a logarithmic axis, not 2 times 10 to the 1 and 3 times 10 to the 2."""
+    axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:.6g}"))
+    axis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.4)))
