@@ -44,7 +44,7 @@ where the signs of that many neurons are not determined, an affine rest goes on 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,21 +56,30 @@ from jaxtract import ExactContext, ExactNetworkOracle, certify
 from jaxtract.methods import daniely_granot
 from jaxtract.network.families import exact_network, he
 from jaxtract.pictures.charts import exponent, growth, rates
-from jaxtract.pictures.document import document_parser
+from jaxtract.pictures.document import document_parser, varied
 from jaxtract.pictures.figures import save_figure
 
-DEPTH_THREE = tuple((2 * n, n, 2 * n, 1) for n in range(3, 13))
-DEPTH_TWO = ((20, 10, 1), (20, 20, 1), (20, 40, 1), (20, 200, 1), (4, 400, 1))
-SEEDS = 5
+SWEEPS = {
+    "depth 2: inputs d, d-20-1": [(d, 20, 1) for d in (5, 10, 20, 40, 80)],
+    "depth 2: width k, 20-k-1": [(20, k, 1) for k in (5, 10, 20, 40, 80)],
+    "depth 3: size 2n, 2n-n-2n-1": [(2 * n, n, 2 * n, 1) for n in range(3, 13)],
+}
+"""Shapes that differ in one number, or in one size."""
+
+WIDE = [(20, 200, 1), (4, 400, 1)]
+"""Many more neurons than inputs: their signs take lattice reduction, and minutes."""
+
+SEEDS, WIDE_SEEDS = 20, 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One extraction: was it identical, did the theorem cover it, and what did it cost?"""
+    """One extraction: was it identical, how did it end, did the theorem cover it, and what did it cost?"""
 
     widths: tuple[int, ...]
     seed: int
     identical: bool
+    outcome: str
     covered: bool
     parameters: int
     queries: int
@@ -84,7 +93,8 @@ def run(widths: tuple[int, ...], seed: int) -> Trial:
     found = named.extraction
     identical = found.network is not None and certify(found.network, network).verdict == "identical"
     queries = found.queries.search + found.queries.measure
-    return Trial(widths, seed, identical, named.covered, network.parameters, queries, found.seconds)
+    outcome = found.outcome.name.lower()
+    return Trial(widths, seed, identical, outcome, named.covered, network.parameters, queries, found.seconds)
 
 
 def table(trials: Sequence[Trial]) -> Table:
@@ -106,51 +116,56 @@ def table(trials: Sequence[Trial]) -> Table:
     return out
 
 
-def of_depth(trials: Sequence[Trial], depth: int) -> list[Trial]:
-    """Trials at a depth, in layers of weights."""
-    return [t for t in trials if len(t.widths) == depth + 1]
-
-
 def points(trials: Sequence[Trial]) -> list[tuple[float, float]]:
     """(parameters, queries) of the trials that were identical."""
     return [(t.parameters, t.queries) for t in trials if t.identical]
 
 
-def draw(trials: Sequence[Trial], directory: Path) -> None:
-    """Queries and success rates over the number of parameters."""
-    by_depth = {f"depth {depth}": own for depth in (2, 3) if (own := of_depth(trials, depth))}
+def laws(sweeps: Mapping[str, Sequence[tuple[int, ...]]], trials: Sequence[Trial]) -> Table:
+    """Exponents of queries and of parameters against the number that a sweep varies, and of one against the other."""
+    out = Table("sweep", "queries ~", "parameters ~", "queries ~ parameters")
+    for name, shapes in sweeps.items():
+        good = [(varied(shapes, t.widths), t) for t in trials if t.widths in shapes and t.identical]
+        against = exponent([(x, t.queries) for x, t in good]), exponent([(x, t.parameters) for x, t in good])
+        out.add_row(name, *(f"{power:.2f}" for power in (*against, exponent(points([t for _, t in good])))))
+    return out
+
+
+def draw(sweeps: Mapping[str, Sequence[tuple[int, ...]]], trials: Sequence[Trial], directory: Path) -> None:
+    """Queries over the number of parameters, and success rates over the number that a sweep varies."""
+    own = {name: [t for t in trials if t.widths in shapes] for name, shapes in sweeps.items()}
     queries = growth(
-        {name: points(own) for name, own in by_depth.items()},
+        {name: found for name, part in own.items() if (found := points(part))},
         x="parameters",
-        y="queries (search and measure)",
+        y="queries (search and measurement)",
         proportional="one query a parameter",
     )
     save_figure(queries, directory / "queries.svg")
-    found = {
-        name: [
-            (size, sum(t.identical for t in own if t.parameters == size), sum(t.parameters == size for t in own))
-            for size in sorted({t.parameters for t in own})
-        ]
-        for name, own in by_depth.items()
-    }
-    save_figure(rates(found, x="parameters", y="share proven identical", log=True), directory / "success.svg")
+    found = {}
+    for name, shapes in sweeps.items():
+        by_shape = [(varied(shapes, widths), [t for t in own[name] if t.widths == widths]) for widths in shapes]
+        found[name] = [(x, sum(t.identical for t in part), len(part)) for x, part in by_shape]
+    figure = rates(found, x="the number that changes", y="share proven identical", log=True)
+    save_figure(figure, directory / "success.svg")
 
 
 def main() -> None:
     options = document_parser(__doc__, small="two sizes of each depth and one seed").parse_args()
-    two, three, seeds = (DEPTH_TWO[:2], DEPTH_THREE[:2], 1) if options.small else (DEPTH_TWO, DEPTH_THREE, SEEDS)
+    sweeps, wide, seeds = SWEEPS, WIDE, SEEDS
+    if options.small:
+        sweeps, wide, seeds = {name: shapes[:2] for name, shapes in SWEEPS.items()}, [], 1
+    shapes = dict.fromkeys(widths for sweep in sweeps.values() for widths in sweep)
+    jobs = [(widths, seed) for widths in shapes for seed in range(seeds)]
+    jobs += [(widths, seed) for widths in wide for seed in range(WIDE_SEEDS)]
     console, trials = Console(), []
-    jobs = [(widths, seed) for widths in (*two, *three) for seed in range(seeds)]
     for widths, seed in track(jobs, "networks", console=Console(stderr=True), transient=True):
         trials.append(run(widths, seed))
         if not trials[-1].identical:
-            console.print(f"{'-'.join(map(str, widths))} seed {seed}: not identical")
+            console.print(f"{'-'.join(map(str, widths))} seed {seed}: not identical, {trials[-1].outcome}")
     console.print(table(trials))
-    for depth in (2, 3):
-        power = exponent(points(of_depth(trials, depth)))
-        console.print(f"depth {depth}: queries grow with the parameters to the power {power:.2f}")
+    console.print(laws(sweeps, trials))
     if options.out:
-        draw(trials, options.out)
+        draw(sweeps, trials, options.out)
 
 
 if __name__ == "__main__":

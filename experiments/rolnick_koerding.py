@@ -80,7 +80,7 @@ from jaxtract.network.structure import structure_of
 from jaxtract.oracle.counting import QueryCount
 from jaxtract.pictures.boundaries import boundaries_in, next_forms, values_of
 from jaxtract.pictures.charts import exponent, growth, rates, spread
-from jaxtract.pictures.document import document_parser
+from jaxtract.pictures.document import document_parser, varied
 from jaxtract.pictures.figures import save_figure
 from jaxtract.pictures.plane import Window, random_window
 from jaxtract.report.progress import NoProgressMeter
@@ -232,39 +232,53 @@ Found = tuple[frozenset[int], ...]
 
 
 @dataclasses.dataclass(frozen=True)
+class Look:
+    """What was found after so many queries.
+
+    Attributes:
+        total: queries for any purpose; an extraction with this budget ends with what was found.
+        asked: of them, those of search and measurement.
+        found: neurons of every hidden layer.
+    """
+
+    total: int
+    asked: int
+    found: Found
+
+
+@dataclasses.dataclass(frozen=True)
 class Watched:
     """One extraction, looked at whenever it learned something.
 
     Attributes:
         widths: of the hidden layers.
-        course: (queries, what was found) whenever the latter changed: what an extraction with this budget is left
-            with, queries of verification included.
+        course: what was found, whenever it changed, and after how many queries.
         identical, outcome: of the whole extraction.
         parameters: of the true network.
         queries: of search and measurement.
     """
 
     widths: tuple[int, ...]
-    course: tuple[tuple[int, Found], ...]
+    course: tuple[Look, ...]
     identical: bool
     outcome: str
     parameters: int
     queries: int
 
     def found(self, budget: float | None = None) -> Found:
-        """What was found with so many queries; in the end where None."""
-        reached = [found for queries, found in self.course if budget is None or queries <= budget]
+        """What was found with so many queries in all; in the end where None."""
+        reached = [look.found for look in self.course if budget is None or look.total <= budget]
         return reached[-1] if reached else (frozenset(),) * len(self.widths)
 
     def counts(self, budget: float | None = None) -> tuple[int, ...]:
         return tuple(map(len, self.found(budget)))
 
     def complete_after(self, layer: int) -> int | None:
-        """Queries after which a layer (from 0) was complete for good; None if it never was."""
+        """Queries of search and measurement after which a layer (from 0) was complete for good; None: it never was."""
         since = None
-        for queries, found in self.course:
-            complete = len(found[layer]) == self.widths[layer]
-            since = (queries if since is None else since) if complete else None
+        for look in self.course:
+            complete = len(look.found[layer]) == self.widths[layer]
+            since = (look.asked if since is None else since) if complete else None
         return since
 
 
@@ -274,15 +288,15 @@ class Watch(NoProgressMeter):
     def __init__(self, truth: ExactNetwork):
         self.truth = truth
         self.state: Recovery | None = None
-        self.course: list[tuple[int, Found]] = []
-        self._before = 0
+        self.course: list[Look] = []
+        self._before = QueryCount()
         self._seen: list[tuple[int, ...]] = []
 
     def queries(self, count: QueryCount) -> None:
         self.look(self._before)
-        self._before = count.total
+        self._before = dataclasses.replace(count)
 
-    def look(self, queries: int) -> None:
+    def look(self, count: QueryCount) -> None:
         """Note what is found after so many queries, if it is not what it was."""
         layers = [] if self.state is None else self.state.layers
         seen = [(len(row.missing), *layer.signs) for layer in layers for row in layer.rows]
@@ -290,8 +304,8 @@ class Watch(NoProgressMeter):
             return
         self._seen = seen
         found = found_neurons(self.state, self.truth)
-        if not self.course or self.course[-1][1] != found:
-            self.course.append((queries, found))
+        if not self.course or self.course[-1].found != found:
+            self.course.append(Look(count.total, count.search + count.measure, found))
 
 
 @functools.cache
@@ -307,13 +321,14 @@ def watched(widths: tuple[int, ...], seed: int, max_queries: int | None = None, 
         watch.state = deep.state
         extraction = deep.run(None)
     count = extraction.queries
-    watch.look(count.total)
+    asked = count.search + count.measure
+    watch.look(count)
     identical = extraction.network is not None and certify(extraction.network, network).verdict == "identical"
     hidden = network.widths[1:-1]
     if identical:
         # The last weights of the last layer may be read together with the output layer, whose rows are not looked at.
-        watch.course.append((count.total, tuple(frozenset(range(width)) for width in hidden)))
-    asked = count.search + count.measure
+        complete = tuple(frozenset(range(width)) for width in hidden)
+        watch.course.append(Look(count.total, asked, complete))
     outcome = extraction.outcome.name.lower()
     return Watched(hidden, tuple(watch.course), identical, outcome, network.parameters, asked)
 
@@ -369,7 +384,7 @@ def sweeps(seeds: int, chosen: Mapping[str, Sequence[tuple[int, ...]]], console:
     for name, shapes in chosen.items():
         costs[name], firsts[name], success[name], sizes = [], [], [], []
         for widths in shapes:
-            value = _varied(shapes, widths)
+            value = varied(shapes, widths)
             trials = [watched(widths, seed) for seed in range(seeds)]
             _name_missed(widths, trials, console)
             good = [trial for trial in trials if trial.identical]
@@ -395,12 +410,6 @@ def _medians(trials: Sequence[Watched], first: Sequence[int]) -> list[str]:
     queries = statistics.median(trial.queries for trial in trials)
     after = f"{statistics.median(first):.0f}" if first else "-"
     return [f"{queries:.0f}", f"{queries / trials[0].parameters:.2f}", after]
-
-
-def _varied(shapes: Sequence[tuple[int, ...]], widths: tuple[int, ...]) -> int:
-    """The number in which the shapes differ."""
-    place = next(i for i, values in enumerate(zip(*shapes, strict=True)) if len(set(values)) > 1)
-    return widths[place]
 
 
 # --- part 3: too few queries

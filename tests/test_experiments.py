@@ -61,17 +61,16 @@ def test_what_a_budget_leaves(monkeypatch):
     """What ``Watch`` sees after so many queries is what an extraction with that budget has found, and no more."""
     monkeypatch.syspath_prepend(str(FOLDER.parent))
     document = runpy.run_path(str(EXPERIMENTS["rolnick_koerding"]))
-    whole = document["watched"]((5, 4, 3, 1), 0)
-    assert whole.identical and whole.counts() == (4, 3)
-    total = whole.course[-1][0]
-    seen = {budget: whole.found(budget) for budget in range(0, total, total // 9)}
-    assert {found: document["watched"]((5, 4, 3, 1), 0, max(budget, 1)).found() for budget, found in seen.items()} == {
-        found: found for found in seen.values()
-    }
-    assert len(set(seen.values())) > 2
+    whole = document["watched"]((6, 5, 4, 1), 0)
+    assert whole.identical and whole.counts() == (5, 4)
+    for look in whole.course[1:3]:
+        assert document["watched"]((6, 5, 4, 1), 0, look.total).found() == look.found == whole.found(look.total)
+        assert document["watched"]((6, 5, 4, 1), 0, look.total - 1).found() == whole.found(look.total - 1) != look.found
+    assert len(whole.course) > 3
     first, second = whole.complete_after(0), whole.complete_after(1)
-    assert 0 < first <= second <= total
-    assert len(whole.found(first)[0]) == 4 > len(whole.found(first - 1)[0])
+    assert 0 < first <= second <= whole.queries
+    after = next(look for look in whole.course if look.asked == first)
+    assert len(whole.found(after.total)[0]) == 5 > len(whole.found(after.total - 1)[0])
 
 
 def test_where_boundaries_meet(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -20,3 +21,8 @@ def document_parser(header: str | None, *, small: str) -> argparse.ArgumentParse
     parser.add_argument("--small", action="store_true", help=f"{small}: seconds")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the pictures there, as .svg")
     return parser
+
+
+def varied(shapes: Sequence[Sequence[int]], widths: Sequence[int]) -> int:
+    """The number of a network's widths that a sweep over shapes varies; the first of them where it varies several."""
+    return next(width for width, values in zip(widths, zip(*shapes, strict=True), strict=True) if len(set(values)) > 1)
