@@ -9,7 +9,7 @@ widths unknown to the extractor. A run counts as a success if ``certify`` proves
 "per parameter" is (search + measure) / (weights and biases of the true network); "total / oracle" compares wall clocks
 of the same run.
 
-Run: python -m experiments.rolnick_koerding [--small] [--out DIR] [--parts PART ...] [--only CASE ...] [--seeds N]
+Run: python -m experiments.rolnick_koerding [--small] [--out DIR] [--parts PART ...] [--only NAME ...] [--seeds N]
 (seeds 0, 1, 2, ... for network and queries)
 
 Result (python 3.11.7, jax 0.10.2, python-flint 0.9.0, 2 cores, much other work running, so that times say little):
@@ -502,26 +502,30 @@ def meetings_in(network: ReLUNetwork, window: Window) -> set[tuple[int, int, int
 
 def main() -> None:
     parser = document_parser(__doc__, small="one or two seeds of the small cases")
-    parser.add_argument("--only", nargs="+", metavar="CASE", help="rows of the first part")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="cases, sweeps and shapes whose names begin so")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="parts to run")
-    parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help="of the other parts (default 20)")
+    parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help="of all parts but the first (default 20)")
     options = parser.parse_args()
-    chosen = [case for case in cases() if not options.only or case.name in options.only]
-    sizes, budgeted, thin, seeds = SWEEPS, BUDGETED, NARROW, options.seeds
+    chosen, sizes, budgeted, thin, seeds = cases(), SWEEPS, BUDGETED, NARROW, options.seeds
     if options.small:
         small = ("10-10-10-1", "10-15-15-1", "digits-deep", "20-16-16-1, residual block")
         chosen = [case for case in chosen if case.name in small]
         sizes = {"inputs d, d-4-4-1": [(6, 4, 4, 1), (12, 4, 4, 1)]}
         budgeted, thin, seeds = [(6, 4, 4, 1)], [(4, 3, 3, 1)], 2
+
+    def wanted(name: str) -> bool:
+        return options.only is None or name.startswith(tuple(options.only))
+
     console = Console()
     if "networks" in options.parts:
-        networks(chosen, 1 if options.small else None, console, options.out)
+        named = [case for case in chosen if wanted(case.name)]
+        networks(named, 1 if options.small else None, console, options.out)
     if "growth" in options.parts:
-        sweeps(seeds, sizes, console, options.out)
+        sweeps(seeds, {name: shapes for name, shapes in sizes.items() if wanted(name)}, console, options.out)
     if "budget" in options.parts:
-        budgets(seeds, budgeted, console, options.out)
+        budgets(seeds, [widths for widths in budgeted if wanted(shape(widths))], console, options.out)
     if "narrow" in options.parts:
-        narrow(seeds, thin, console, options.out)
+        narrow(seeds, [widths for widths in thin if wanted(shape(widths))], console, options.out)
 
 
 if __name__ == "__main__":
