@@ -32,8 +32,8 @@ def test_exact_loses_nothing_and_mp_delivers_what_is_asked():
 
 
 def test_small_mode(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["precision", "--small", "--plot", str(tmp_path / "plot.png")])
+    monkeypatch.setattr(sys, "argv", ["precision", "--small", "--out", str(tmp_path)])
     precision.main()
     shown = capsys.readouterr().out
     assert "mp 1024" in shown and "attained =" in shown
-    assert (tmp_path / "plot.png").stat().st_size > 1000
+    assert (tmp_path / "accuracy.svg").stat().st_size > 1000
