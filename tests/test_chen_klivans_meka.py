@@ -13,8 +13,10 @@ from jaxtract.methods.low_loss.between import loss_between
 from jaxtract.methods.low_loss.black_box import BlackBox, dyadic_points
 from jaxtract.methods.low_loss.fit import fit_all, fit_outputs, mean_square, prune
 from jaxtract.methods.low_loss.hinges import Hinges
-from jaxtract.methods.low_loss.lines import kinks_on_lines
+from jaxtract.methods.low_loss.lines import Staircase, kinks_on_lines
+from jaxtract.methods.low_loss.near_folds import LARGEST_WEIGHT, near_folds
 from jaxtract.methods.low_loss.neurons import measure
+from jaxtract.methods.low_loss.pursue import with_best_guess
 from jaxtract.methods.low_loss.square_loss import empirical_bernstein, largest_share, measure_loss, most_on_share
 from jaxtract.network.families import FAMILIES, he, wide_range
 from jaxtract.network.relu_network import ReLUNetwork, nearest_float64
@@ -283,6 +285,62 @@ def test_neurons_that_cancel_are_dropped_and_others_are_not():
     assert mean_square(model(x) - kept(x)) < 1e-12
 
 
+def test_a_staircase_is_not_taken_for_kinks():
+    """Rounding to 2^-20 that is believed to be 2^-50: thousands of kinks, which no neuron made."""
+    stairs = lambda x: (np.round(x[:, :1] * 2.0**20) * 2.0**30, np.ones(len(x)))  # noqa: E731
+    with pytest.raises(Staircase):
+        kinks_on_lines(stairs, np.zeros((1, 1)), np.ones((1, 1)))
+
+
+def test_rounding_that_hides_where_a_function_is_constant():
+    """A bump that most inputs do not meet: answers of 14 bits are seen to be rounded by their last bits."""
+    rows, factors = np.ones((3, 1)), np.array([[1.0], [-2.0], [1.0]])
+    bump = lambda x: np.maximum(x @ rows.T - [2.0, 2.3, 2.6], 0) @ factors + 1 / 3  # noqa: E731
+    box = black_box(rounded(bump, 14), 1)
+    assert 2.0**-17 < box.relative[0] < 2.0**-12
+    result = chen_klivans_meka(oracle_of(rounded(bump, 14), 1), epsilon=1e-6)
+    assert result.outcome is LossOutcome.REACHED and true_loss(bump, result, 1) <= 1e-6
+
+
+def test_decimal_rounding_is_found_out():
+    """Answers of five decimals have mantissas of all lengths."""
+    f = forward(he((5, 6, 1), 3))
+    result = chen_klivans_meka(oracle_of(lambda x: np.round(f(x), 5), 5), epsilon=1e-7)
+    assert result.outcome is LossOutcome.REACHED, result.describe()
+    assert true_loss(f, result, 5) <= 1e-7
+
+
+def test_a_guess_explains_what_no_line_showed():
+    model = random_hinges(3, 4, 1)
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((500, 4))
+    fewer = fit_outputs(model.select(np.arange(2)), x, model(x))
+    guessed = with_best_guess(fewer, x, model(x), rng)
+    assert len(guessed) == 3
+    assert mean_square(model(x) - guessed(x)) < 0.7 * mean_square(model(x) - fewer(x))
+    fitted = fit_all(guessed, x, model(x), 1e-20)
+    assert mean_square(model(x) - fitted(x)) < 1e-15
+
+
+def test_weights_undo_that_inputs_are_drawn_near_hyperplanes():
+    """Means of functions with known Gaussian means, one of them an event near a hyperplane."""
+    model = random_hinges(5, 3, 1)
+    x, weights = near_folds(model, 200_000, np.random.default_rng(2))
+    assert weights.min() > 0 and weights.max() <= LARGEST_WEIGHT
+    assert weights.mean() == pytest.approx(1, abs=0.01)
+    assert (weights * x[:, 0] ** 2).mean() == pytest.approx(1, abs=0.02)
+    distance = x @ model.normals[0] + model.offsets[0]
+    inside = np.abs(distance) < 1e-3
+    share = norm.cdf(-model.offsets[0] + 1e-3) - norm.cdf(-model.offsets[0] - 1e-3)
+    assert (weights * inside).mean() == pytest.approx(share, rel=0.1)
+    assert inside.mean() > 20 * share
+
+
+def test_without_hyperplanes_inputs_are_gaussian():
+    x, weights = near_folds(Hinges.zero(3, 1), 1000, np.random.default_rng(0))
+    assert np.all(weights == 1) and np.array_equal(x, np.random.default_rng(0).standard_normal((1000, 3)))
+
+
 # --- the measured loss
 
 
@@ -322,7 +380,8 @@ def test_a_rare_bump_is_in_what_the_inputs_could_not_show():
     slope, where = 2.0, 4.0  # D(x) = 2 s(x - 4): met with probability 3e-5
     bump = lambda x: slope * np.maximum(x - where, 0)  # noqa: E731
     x = rng.standard_normal((2000, 1))
-    loss = measure_loss(bump(x[:200]), bump(x), inputs=1, confidence=0.99, constant=0.0, slope=slope)
+    squares = bump(x)[:, 0] ** 2
+    loss = measure_loss(squares[:200], squares, inputs=1, confidence=0.99, constant=0.0, slope=slope)
     truth = slope**2 * ((1 + where**2) * norm.sf(where) - where * norm.pdf(where))
     assert loss.mean == 0 and loss.upper < truth < loss.upper + loss.most_beyond
     assert "2000 inputs" in str(loss)

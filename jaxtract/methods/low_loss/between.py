@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from scipy.cluster.hierarchy import linkage
 from scipy.stats import chi2
 
 from jaxtract.methods.low_loss.square_loss import empirical_bernstein, most_on_share
@@ -12,6 +13,9 @@ from jaxtract.network.exact_network import ExactNetwork
 
 OUTSIDE = 1e-40
 """Share of Gaussian inputs beyond the ball inside which the difference is bounded piece by piece."""
+
+RARE = 1e-7
+"""Share of Gaussian inputs beyond a smaller ball; they count with the largest difference in the larger one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +45,9 @@ class _Folds:
 def loss_between(first: ExactNetwork, second: ExactNetwork, points: np.ndarray, *, confidence: float) -> LossBetween:
     """Measured at given Gaussian points, so that several networks can be compared at the same ones.
 
-    A difference that no sample shows is bounded nevertheless: neurons of F are paired with the nearest of F', and
+    A difference that no sample shows is bounded nevertheless: folds of F and F' that are near are gathered, for
     ||r.x| - |r'.x|| <= |(r - r').x|. With the difference bounded on a ball, empirical Bernstein (Maurer and Pontil
-    2009) holds without assumption; outside, growth is at most linear and the Gaussian tail is known.
+    2009) holds without assumption; beyond a larger one growth is at most linear and the Gaussian tail is known.
 
     Args:
         first, second: networks of one hidden layer.
@@ -59,13 +63,14 @@ def loss_between(first: ExactNetwork, second: ExactNetwork, points: np.ndarray, 
             f"networks of {first.inputs} and {second.inputs} inputs, {first.outputs} and {second.outputs} outputs"
         )
     inputs = first.inputs
-    radius = float(np.sqrt(chi2.isf(OUTSIDE, inputs)))
+    usual, radius = (float(np.sqrt(chi2.isf(share, inputs))) for share in (RARE, OUTSIDE))
     largest = _largest(one, other, radius)
     differences = _values(one, points) - _values(other, points)
     squares = (differences.astype(np.float64) ** 2).sum(axis=1)
-    _, upper = empirical_bernstein(squares, largest**2, 2 * confidence - 1)
+    inside = np.where((points**2).sum(axis=1) <= usual**2, squares, 0)
+    _, upper = empirical_bernstein(inside, _largest(one, other, usual) ** 2, 2 * confidence - 1)
     (constant, slope), (more, steeper) = _growth(one), _growth(other)
-    tail = most_on_share(OUTSIDE, inputs, constant + more, slope + steeper)
+    tail = RARE * largest**2 + most_on_share(OUTSIDE, inputs, constant + more, slope + steeper)
     return LossBetween(float(squares.mean()), upper + tail, largest)
 
 
@@ -113,24 +118,63 @@ def _largest(first: _Folds, second: _Folds, radius: float) -> float:
     """A bound on |F - F'| for |x| <= radius."""
     first, second = (_without_far(folds, radius) for folds in (first, second))
     affine = first.affine - second.affine
-    left = -second.factors
-    bound = 0.0
-    for row, factor in zip(first.rows, first.factors, strict=True):
-        strength = np.sqrt((factor**2).sum()) / 2
-        if not len(second.rows):
-            bound += float(strength * _sup(row, radius))
-            continue
-        side = np.where((second.rows[:, :-1] @ row[:-1]) < 0, -1.0, 1.0)[:, None]
-        apart = second.rows * side - row
-        reach = np.sqrt((apart[:, :-1] ** 2).sum(axis=1)) * radius + np.abs(apart[:, -1])
-        nearest = int(reach.argmin())
-        left[nearest] += factor
-        bound += float(strength * reach[nearest])
-    bound += sum(
-        float(np.sqrt((factor**2).sum()) / 2 * _sup(row, radius)) for row, factor in zip(second.rows, left, strict=True)
-    )
     steep = np.sqrt((affine[:-1] ** 2).sum(axis=0))
-    return bound + float(np.sqrt(((radius * steep + np.abs(affine[-1])) ** 2).sum()))
+    rest = float(np.sqrt(((radius * steep + np.abs(affine[-1])) ** 2).sum()))
+    rows, factors = np.concatenate([first.rows, second.rows]), np.concatenate([first.factors, -second.factors])
+    return rest + _largest_of_folds(rows, factors / 2, radius)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Gathered:
+    """Folds moved onto one of them.
+
+    Attributes:
+        place: index of that one.
+        factor: (outputs,) sum of their factors.
+        cost: bound on the change of the function.
+        bound: the least bound on the sum of these folds that is known.
+    """
+
+    place: int
+    factor: np.ndarray
+    cost: float
+    bound: float
+
+
+def _largest_of_folds(rows: np.ndarray, factors: np.ndarray, radius: float) -> float:
+    """A bound on |sum_h factors[h] |rows[h] . (x, 1)|| for |x| <= radius: nearest folds are gathered first."""
+    reach = _reach(rows, radius)
+    height = radius + np.abs(rows[:, -1]).astype(np.float64)
+
+    def gathered(place: int, factor: np.ndarray, cost: float, other: float) -> _Gathered:
+        return _Gathered(place, factor, cost, min(cost + _length(factor) * height[place], other))
+
+    found = [gathered(i, factor, 0.0, np.inf) for i, factor in enumerate(factors)]
+    if len(found) < 2:
+        return sum(one.bound for one in found)
+    for i, j, *_ in linkage(reach[np.triu_indices(len(rows), 1)], "single"):
+        one, other = found[int(i)], found[int(j)]
+        apart, both, summed = reach[one.place, other.place], one.bound + other.bound, one.factor + other.factor
+        cost = one.cost + other.cost
+        ways = (
+            gathered(other.place, summed, cost + _length(one.factor) * apart, both),
+            gathered(one.place, summed, cost + _length(other.factor) * apart, both),
+            gathered(other.place, other.factor, one.bound + other.cost, both),
+            gathered(one.place, one.factor, other.bound + one.cost, both),
+        )
+        found.append(min(ways, key=lambda way: way.bound))
+    return found[-1].bound
+
+
+def _length(factor: np.ndarray) -> float:
+    return float(np.sqrt((factor**2).sum()))
+
+
+def _reach(rows: np.ndarray, radius: float) -> np.ndarray:
+    """(folds, folds): how far |r.(x, 1)| and |r'.(x, 1)| are apart at most for |x| <= radius."""
+    side = np.where(rows[:, :-1] @ rows[:, :-1].T < 0, -1.0, 1.0)[..., None]
+    apart = rows[:, None] - side * rows[None]
+    return (np.sqrt((apart[..., :-1] ** 2).sum(axis=-1)) * radius + np.abs(apart[..., -1])).astype(np.float64)
 
 
 def _without_far(folds: _Folds, radius: float) -> _Folds:
@@ -138,8 +182,3 @@ def _without_far(folds: _Folds, radius: float) -> _Folds:
     far = np.abs(folds.rows[:, -1]) >= radius
     signed = folds.rows[far] * np.sign(folds.rows[far, -1:])
     return _Folds(folds.rows[~far], folds.factors[~far], folds.affine + signed.T @ folds.factors[far] / 2)
-
-
-def _sup(row: np.ndarray, radius: float) -> float:
-    """Largest |row . (x, 1)| for |x| <= radius."""
-    return float(np.sqrt((row[:-1] ** 2).sum()) * radius + abs(row[-1]))

@@ -14,12 +14,20 @@ from precision.dyadic import DyadicMatrix
 MANTISSA_BITS = 62
 """Bits of a coordinate that are sent: more than a double has, and an int64 holds them."""
 
+CHUNK = 4096
+"""Points sent together: they travel as integers, which take room."""
+
 PROBES = 6
 PROBE_PLACES = np.array([0.0, 0.171, 0.423, 0.618, 0.829, 1.0])
 """Places on a short segment: at unequal distances, so that a staircase of rounded answers looks like noise."""
 
 SEGMENT_BITS = range(2, 45, 3)
 """Lengths 2^-b of the segments on which noise is looked for."""
+
+DOUBLE_BITS, SHORT_BITS = 53, 44
+"""Answers that all have fewer bits than this are rounded; hundreds of doubles have not all so many zeros at the end."""
+
+ROUGHER = 64.0
 
 PLATEAU = 4.0
 """Noise does not change with the length of a segment; a bend grows by 8 from one length to the next."""
@@ -46,10 +54,11 @@ class BlackBox:
         Raises:
             BudgetSpent, OracleError: see ``CountingOracle.ask``.
         """
-        if not len(points):
-            return np.zeros((0, self.outputs))
-        answers = self.oracle.ask(scattered(dyadic_points(points)), purpose)
-        return np.array([float(x) for x in answers.ravel()]).reshape(answers.shape)
+        values = np.empty((len(points), self.outputs))
+        for start in range(0, len(points), CHUNK):
+            answers = self.oracle.ask(scattered(dyadic_points(points[start : start + CHUNK])), purpose)
+            values[start : start + CHUNK] = np.array([float(x) for x in answers.ravel()]).reshape(answers.shape)
+        return values
 
     def noise_at(self, points: np.ndarray, values: np.ndarray) -> np.ndarray:
         """(points, outputs): standard error of answers. It grows with their terms, so with points and with values."""
@@ -78,7 +87,13 @@ class BlackBox:
         for o in range(self.outputs):
             plateau = _plateau(np.median(sizes[..., o], axis=1))
             self.noise[o] = max(plateau, least * float(answers[..., o].max()))
-            self.relative[o] = max(_plateau(np.median(sizes[..., o] / answers[..., o], axis=1)), least)
+            relative = _plateau(np.median(sizes[..., o] / answers[..., o], axis=1))
+            self.relative[o] = max(relative, _last_bit(values[..., o].ravel()), least)
+            self.noise[o] = max(self.noise[o], self.relative[o] * float(np.median(answers[..., o])))
+
+    def rougher(self) -> None:
+        """Answers turned out to be rougher than estimated: a staircase where a slope was expected."""
+        self.noise, self.relative = self.noise * ROUGHER, self.relative * ROUGHER
 
 
 def growth(points: np.ndarray) -> np.ndarray:
@@ -92,6 +107,19 @@ def dyadic_points(points: np.ndarray) -> DyadicMatrix:
     exponent = MANTISSA_BITS - (math.frexp(largest)[1] if largest else 0)
     mantissas = np.rint(np.ldexp(points, exponent)).astype(np.int64)
     return DyadicMatrix(fmpz_mat(points.shape[0], points.shape[1], mantissas.ravel().tolist()), exponent)
+
+
+def _last_bit(values: np.ndarray) -> float:
+    """Standard error of rounding to as many bits as the longest answer has, over an answer's size; else 0.
+
+    Where a function is constant on most inputs its answers do not move, however short they are.
+    """
+    mantissas = np.frexp(values[values != 0])[0]
+    whole = np.abs(np.ldexp(mantissas, DOUBLE_BITS)).astype(np.int64)
+    if not len(whole):
+        return 0.0
+    bits = DOUBLE_BITS - int(np.log2((whole & -whole).min()))
+    return 0.0 if bits > SHORT_BITS else 2.0**-bits / math.sqrt(3)
 
 
 def _plateau(sizes: np.ndarray) -> float:

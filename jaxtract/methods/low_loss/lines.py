@@ -30,11 +30,18 @@ SHORTEST = 1e-13
 """Cells shorter than this share of their distance from the origin are not split."""
 
 LEVELS = 40
+MOST_OPEN = 5000
+"""Cells of a line that are open at a time: more are not kinks but steps of rounding."""
+
 FEWEST = 3
 """Samples that a piece needs: any two lie on a line."""
 
 Unexplained = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """(points, inputs) to what a model leaves of f, (points, outputs) in units of the outputs, and its noise, (points,)."""
+
+
+class Staircase(Exception):  # noqa: N818  (a finding about the answers)
+    """A line has so many kinks that the noise must be larger than was assumed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +91,9 @@ def kinks_on_lines(unexplained: Unexplained, bases: np.ndarray, directions: np.n
     Args:
         unexplained: what is looked at.
         bases, directions: (lines, inputs).
+
+    Raises:
+        Staircase: the noise is larger than ``unexplained`` says.
     """
     directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     samples = _sample(unexplained, bases, directions)
@@ -146,6 +156,8 @@ def _sample(unexplained, bases, directions) -> list[tuple[np.ndarray, np.ndarray
         split = ~affine & (open_cells.right - open_cells.left > SHORTEST * reach)
         split[split] = ~_single_kink(asked, open_cells.take(split), _Cells.join(closed))
         open_cells = _Cells.join([part.take(split) for part in thirds])
+        if len(open_cells) > MOST_OPEN * lines:
+            raise Staircase
     return asked.of_lines()
 
 

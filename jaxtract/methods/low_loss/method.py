@@ -30,8 +30,10 @@ from jaxtract.methods.low_loss.fit import (
 )
 from jaxtract.methods.low_loss.hinges import Hinges
 from jaxtract.methods.low_loss.known import Known
-from jaxtract.methods.low_loss.lines import Kinks, Unexplained, kinks_on_lines
+from jaxtract.methods.low_loss.lines import Kinks, Staircase, Unexplained, kinks_on_lines
+from jaxtract.methods.low_loss.near_folds import LARGEST_WEIGHT, near_folds
 from jaxtract.methods.low_loss.neurons import Candidates, measure
+from jaxtract.methods.low_loss.pursue import with_best_guess
 from jaxtract.methods.low_loss.result import LossOutcome, LowLoss
 from jaxtract.methods.low_loss.square_loss import SquareLoss, measure_loss
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
@@ -53,6 +55,18 @@ GOAL = 0.05
 
 NEGLIGIBLE = 0.02
 """Share of sqrt(epsilon) below which what a line shows is left alone."""
+
+NEARLY = 1e-5
+"""Share of the variance of f below which a fit cannot hide much: the best one so far is kept."""
+
+MOST_GUESSED, GUESS_PAYS = 40, 0.9
+"""Neurons that are guessed in a row, at most, and the share of the loss that each may leave."""
+
+LEAST_OVERSAMPLING, MOST_OVERSAMPLING = 1.5, 12.0
+"""Equations that a fit of everything has for every unknown: more show what happens in thin slabs."""
+
+WORK = 2e9
+"""Equations times squared unknowns that a fit may have, about: a second a step."""
 
 MEASURABLE = 10.0
 """Units of noise that a bend must make within a piece of a line for a gradient there to mean anything."""
@@ -125,9 +139,13 @@ class _Learner:
 
     Attributes:
         known: neurons and remainder now.
-        points, values: Gaussian points asked, and answers; fits use them.
+        points, values: inputs asked, and answers; fits use them.
+        checked: weighted squares of the difference at the inputs of the last check.
         worst: the inputs of the last check at which the model was worst, worst first.
         best: (mean square, model) of the best check.
+        verified: (points, weights, values) of every verification.
+        reached: whether the last one said that the loss is below epsilon.
+        oversampling: equations that a fit of everything has for every unknown.
     """
 
     def __init__(self, oracle: Oracle, epsilon: float, options: LossOptions, progress: ProgressMeter):
@@ -139,10 +157,12 @@ class _Learner:
         self.known = Known.nothing(Hinges.zero(inputs, outputs))
         self.points, self.values = np.zeros((0, inputs)), np.zeros((0, outputs))
         self.worst = np.zeros((0, inputs))
-        self.checked = np.zeros((0, outputs))
+        self.checked = np.zeros(0)
         self.best = (math.inf, self.known.model)
         self.loss: SquareLoss | None = None
-        self.attempts = 0
+        self.verified: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.reached = False
+        self.oversampling = LEAST_OVERSAMPLING
 
     @property
     def noise(self) -> float:
@@ -179,21 +199,26 @@ class _Learner:
         for _ in range(self.options.rounds):
             if self._good_enough(loss):
                 break
+            found = self.best[0]
             self._sharpen(loss)
             if self._good_enough(self.best[0]):
                 break
+            if self.best[0] > found / SHARPER:
+                self._pursue()
+                if self._good_enough(self.best[0]):
+                    break
             self._search_unexplained()
             loss = self._check()
         return self._ended()
 
     def _good_enough(self, loss: float) -> bool:
         """Verified below epsilon, or down to the noise."""
-        if loss <= self.epsilon / 2 and self._verify():
+        if loss <= self.epsilon / 2 and self._at_verified() <= self.epsilon and self._verify():
             return True
         return self.noise > self.epsilon / 2 and loss <= 2 * self.noise
 
     def _ended(self) -> LossOutcome:
-        if self.loss is not None and self.loss.upper <= self.epsilon:
+        if self.reached:
             return LossOutcome.REACHED
         self.known = Known.nothing(self.best[1])
         least = self._check()
@@ -206,8 +231,7 @@ class _Learner:
         remainder, news = self.known.model, []
         for count in range(FIRST_LINES):
             self.progress.phase("search")
-            unexplained = self._unexplained(remainder, self.box.noise)
-            (kinks,) = kinks_on_lines(unexplained, self._gaussian(1), self._gaussian(1))
+            unexplained, (kinks,) = self._kinks(remainder, np.zeros(1), self._gaussian(1))
             chosen, before = self.known.unmatched(kinks), len(self.known.model)
             self.progress.phase("measure")
             if len(chosen):
@@ -223,9 +247,9 @@ class _Learner:
         least = self._negligible()
         units = np.maximum(self.box.noise, max(least, self.known.misfit))
         self.progress.phase("search")
-        unexplained = self._unexplained(self.known.model, units)
-        bases = self.worst[:NEXT_LINES]
-        for line in kinks_on_lines(unexplained, bases, self._gaussian(len(bases))):
+        unexplained, lines = self._kinks(self.known.model, units, self.worst[:NEXT_LINES])
+        units = np.maximum(units, self.box.noise)
+        for line in lines:
             kinks = line.merged(MEASURABLE)
             if len(kinks.places):
                 found = self._measured(unexplained, kinks, np.arange(len(kinks.places)), units)
@@ -251,11 +275,28 @@ class _Learner:
         sharpened = self._check()
         if sharpened > self.epsilon / 2 and sharpened > 2 * self.noise:
             sharpened = self._fit_all(sharpened)
-        if sharpened <= max(loss / SHARPER, self.epsilon / 2):
+        nearly = sharpened <= min(self.best[0], NEARLY * float(self.values.var(axis=0).sum()))
+        if nearly or sharpened <= max(loss / SHARPER, self.epsilon / 2):
             self.known = self.known.at_loss(sharpened)
         else:
             # Errors were estimated on the safe side: what is smaller will be looked at next.
             self.known = dataclasses.replace(before, errors=before.errors / 3)
+            self.oversampling = min(2 * self.oversampling, MOST_OVERSAMPLING)
+
+    def _pursue(self) -> None:
+        """Neurons guessed one at a time, each with a fit of everything, while that takes the loss down."""
+        before, begun = self.known, self.best[0]
+        for _ in range(MOST_GUESSED):
+            least, model = self.best
+            model = with_best_guess(model, self.points, self.values, self.rng)
+            self.known = Known.nothing(model)
+            if self._fit_all(math.inf) > GUESS_PAYS * least:
+                break
+        least, model = self.best
+        if least <= max(begun / SHARPER, self.epsilon / 2):
+            self.known = Known(model, np.full(len(model), math.inf)).at_loss(least)
+        else:
+            self.known = before
 
     def _fit_all(self, loss: float) -> float:
         """Returns the mean square of a check after the fit."""
@@ -263,8 +304,9 @@ class _Learner:
         if wanted * self.box.outputs > MOST_UNKNOWNS or not len(self.known.model):
             return loss
         self.progress.phase("fit")
-        self._extend(math.ceil(1.5 * wanted) + SPARE)
-        latest = slice(-(math.ceil(3 * wanted) + CHECKED), None)
+        count = math.ceil(min(self.oversampling * wanted, max(1.5 * wanted, WORK / wanted**2))) + SPARE
+        self._extend(count)
+        latest = slice(-2 * count, None)
         goal = max(GOAL * self.epsilon, self.noise / 4)
         model = fit_all(self.known.model, self.points[latest], self.values[latest], goal)
         self.known = self.known.with_model(model)
@@ -279,46 +321,72 @@ class _Learner:
         self.known = Known(model, self.known.errors[kept])
 
     def _check(self) -> float:
-        """Mean square at a few fresh inputs."""
-        points = self._gaussian(CHECKED)
-        values = self.box.ask(points, "measure")
-        self._look_at(points, values)
-        loss = mean_square(self.checked)
+        """The loss at a few fresh inputs."""
+        points, weights = near_folds(self.known.model, CHECKED, self.rng)
+        self._look_at(points, weights, self.box.ask(points, "measure"))
+        loss = float(self.checked.mean())
         if loss < self.best[0]:
             self.best = (loss, self.known.model)
         return loss
 
     def _verify(self) -> bool:
-        """Measure the loss at fresh inputs; whether the interval is below epsilon."""
+        """Measure the loss at fresh inputs; whether the interval, and the mean at earlier ones, are below epsilon.
+
+        Where a few inputs are worse than the interval allows for, the next one allows for them.
+        """
+        loss = self._measure_loss()
+        if loss.above and self._at_verified() <= self.epsilon / 2:
+            self._measure_loss()
+        return self.reached
+
+    def _measure_loss(self) -> SquareLoss:
         self.progress.phase("verify")
         model = self.known.model
         steepness = np.linalg.norm(model.factors, axis=1)
         steepest = max(float(steepness.max(initial=0)), float(np.linalg.norm(model.matrix, 2)))
         slabs = VERIFIED_PER_SLAB * (steepest**2 / self.epsilon) ** (1 / 3)
-        points = self._gaussian(round(min(max(slabs, FEWEST_VERIFIED), MOST_VERIFIED)))
+        count = round(min(max(slabs, FEWEST_VERIFIED) * 2 ** len(self.verified), MOST_VERIFIED))
+        points, weights = near_folds(model, count, self.rng)
         values = self.box.ask(points, "verify")
+        squares = _squares(model, points, weights, values)
         own = float(steepness.sum() + np.linalg.norm(model.matrix, 2))
-        self.attempts += 1
+        earlier = self._at_verified()
+        self.verified.append((points, weights, values))
         # Several attempts share the probability to be wrong.
-        confidence = 1 - (1 - self.options.confidence) / 2**self.attempts
-        first = self.checked if len(self.checked) else values - model(points)
-        self.loss = measure_loss(
-            first,
-            values - model(points),
+        confidence = 1 - (1 - self.options.confidence) / 2 ** len(self.verified)
+        self.loss = loss = measure_loss(
+            self.checked,
+            squares,
             inputs=self.box.inputs,
             confidence=confidence,
             constant=float(np.linalg.norm(values - model(points), axis=1).max()),
             slope=own + (own if self.options.slope is None else self.options.slope),
+            largest_weight=LARGEST_WEIGHT,
         )
-        self._look_at(points, values)
-        return self.loss.upper <= self.epsilon
+        self._look_at(points, weights, values)
+        self.reached = not loss.above and max(earlier, loss.upper) <= self.epsilon
+        if model is self.best[1]:
+            self.best = (self._at_verified(), model)
+        return loss
 
-    def _look_at(self, points: np.ndarray, values: np.ndarray) -> None:
+    def _at_verified(self) -> float:
+        """The largest loss at the inputs of earlier verifications, which cost nothing more."""
+        return max((float(_squares(self.known.model, *asked).mean()) for asked in self.verified), default=0.0)
+
+    def _look_at(self, points: np.ndarray, weights: np.ndarray, values: np.ndarray) -> None:
         """Keep what fresh inputs showed."""
-        self.checked = values - self.known.model(points)
-        squares = (self.checked**2).sum(axis=1)
-        self.worst = points[np.argsort(-squares)[:NEXT_LINES]]
+        self.checked = _squares(self.known.model, points, weights, values)
+        self.worst = points[np.argsort(-self.checked)[:NEXT_LINES]]
         self._keep(points[:CHECKED], values[:CHECKED])
+
+    def _kinks(self, model: Hinges, units: np.ndarray, bases: np.ndarray) -> tuple[Unexplained, list[Kinks]]:
+        """What a model leaves of f in these units, or the noise where that is larger, and its kinks on random lines."""
+        while True:
+            unexplained = self._unexplained(model, np.maximum(units, self.box.noise))
+            try:
+                return unexplained, kinks_on_lines(unexplained, bases, self._gaussian(len(bases)))
+            except Staircase:
+                self.box.rougher()
 
     def _unexplained(self, model: Hinges, units: np.ndarray) -> Unexplained:
         """What a model leaves of f, in units of the outputs; its noise is at least one unit at a Gaussian point."""
@@ -333,7 +401,7 @@ class _Learner:
     def _extend(self, count: int) -> None:
         """Have at least so many points to fit to."""
         if count > len(self.points):
-            points = self._gaussian(count - len(self.points))
+            points, _ = near_folds(self.known.model, count - len(self.points), self.rng)
             self._keep(points, self.box.ask(points, "measure"))
 
     def _keep(self, points: np.ndarray, values: np.ndarray) -> None:
@@ -342,3 +410,8 @@ class _Learner:
 
     def _gaussian(self, count: int) -> np.ndarray:
         return self.rng.standard_normal((count, self.box.inputs))
+
+
+def _squares(model: Hinges, points: np.ndarray, weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(points,) squared difference, summed over outputs, times the weight."""
+    return weights * ((values - model(points)) ** 2).sum(axis=1)

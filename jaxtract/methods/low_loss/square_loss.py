@@ -22,6 +22,7 @@ class SquareLoss:
         inputs: fresh Gaussian inputs that it was measured at.
         confidence: probability that the interval holds the expectation, and ``share_beyond`` the share.
         cap: largest square that the interval allows for.
+        above: how many squares were larger. Where any was, the interval leaves out what they add.
         share_beyond: upper limit of the share of inputs whose square is above ``cap``.
         most_beyond: what these may add to the expectation if the difference grows no faster than assumed; infinite
             where nothing was assumed.
@@ -33,6 +34,7 @@ class SquareLoss:
     inputs: int
     confidence: float
     cap: float
+    above: int
     share_beyond: float
     most_beyond: float
 
@@ -71,22 +73,30 @@ def most_on_share(share: float, inputs: int, constant: float, slope: float) -> f
 
 
 def measure_loss(
-    first: np.ndarray, differences: np.ndarray, *, inputs: int, confidence: float, constant: float, slope: float
+    first: np.ndarray,
+    squares: np.ndarray,
+    *,
+    inputs: int,
+    confidence: float,
+    constant: float,
+    slope: float,
+    largest_weight: float = 1.0,
 ) -> SquareLoss:
-    """The loss from differences at fresh inputs.
+    """The loss from squared differences at fresh inputs, each times the weight of its input.
 
     Args:
-        first: (n0, outputs) differences at other fresh inputs, which set the cap.
-        differences: (n, outputs).
+        first: (n0,) weighted squares at other fresh inputs, which set the cap.
+        squares: (n,) weighted squares.
         inputs: dimension of an input.
         confidence: of the whole statement.
         constant, slope: the difference is at most constant + slope |x|, an assumption.
+        largest_weight: the weights are densities of the Gaussian over that of the inputs, and at most this.
     """
     each = 1 - (1 - confidence) / 2
-    squares = (differences**2).sum(axis=1)
-    cap = CAP * max(float((first**2).sum(axis=1).max()), np.finfo(np.float64).tiny)
+    cap = CAP * max(float(first.max()), np.finfo(np.float64).tiny)
     cut = np.minimum(squares, cap)
     lower, upper = empirical_bernstein(cut, cap, each)
-    share = largest_share(int((squares > cap).sum()), len(squares), each)
+    above = int((squares > cap).sum())
+    share = min(1.0, largest_weight * largest_share(above, len(squares), each))
     beyond = most_on_share(share, inputs, constant, slope) if math.isfinite(slope) else math.inf
-    return SquareLoss(float(cut.mean()), lower, upper, len(squares), confidence, cap, share, beyond)
+    return SquareLoss(float(cut.mean()), lower, upper, len(squares), confidence, cap, above, share, beyond)

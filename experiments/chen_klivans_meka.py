@@ -1,0 +1,349 @@
+"""Question: is every network of one hidden layer, whatever its position, learned to a small square loss from answers of
+finite precision, and how do queries grow?
+
+RESULT
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from jaxtract import CallableOracle, ExactNetwork
+from jaxtract.methods import LossOptions, chen_klivans_meka
+from jaxtract.methods.low_loss.between import loss_between
+from jaxtract.network.families import FAMILIES, he, wide_range
+from jaxtract.network.relu_network import ReLUNetwork, nearest_float64
+from jaxtract.pictures.charts import exponent, growth, rates
+from jaxtract.pictures.document import document_parser
+from jaxtract.pictures.figures import save_figure
+
+WIDTHS = (8, 12, 1)
+EPSILONS = (1e-2, 1e-4, 1e-8)
+SEEDS = 20
+POINTS = 100_000
+CONFIDENCE = 0.99
+DOUBLES, SIXTEEN = 53, 16
+
+THRESHOLD_BITS = (8, 10, 12, 14, 16, 20, 24)
+THRESHOLD_EPSILONS = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10)
+
+NEURONS, INPUTS = (5, 10, 20, 40, 80), (5, 10, 20, 40, 80)
+ACCURACIES = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10, 1e-12)
+BOUNDS = (1.0, 10.0, 100.0, 1e3, 1e4)
+
+Draw = Callable[[int], ReLUNetwork]
+
+
+def _family(name: str) -> Draw:
+    def draw(seed: int) -> ReLUNetwork:
+        network = FAMILIES[name](WIDTHS, seed)
+        return nearest_float64(network) if isinstance(network, ExactNetwork) else network
+
+    return draw
+
+
+def bundles(angle: float) -> Draw:
+    """Three neurons each on four hyperplanes, whose rows are then moved by N(0, angle^2), with biases."""
+
+    def draw(seed: int) -> ReLUNetwork:
+        rng = np.random.default_rng(seed)
+        inputs, hidden, _ = WIDTHS
+        rows = np.repeat(rng.standard_normal((hidden // 3, inputs + 1)), 3, axis=0) / np.sqrt(inputs)
+        rows += angle * rng.standard_normal(rows.shape)
+        factors = rng.choice([-1.0, 1.0], (1, hidden)) * rng.uniform(0.5, 1.5, (1, hidden))
+        return ReLUNetwork([rows[:, :-1], factors], [rows[:, -1], np.zeros(1)])
+
+    return draw
+
+
+def bumps(width: float, slope: float) -> Draw:
+    """Four bumps ``width`` wide with sides of this slope: each three neurons that cancel outside."""
+
+    def draw(seed: int) -> ReLUNetwork:
+        rng = np.random.default_rng(seed)
+        inputs, hidden, _ = WIDTHS
+        normals = rng.standard_normal((hidden // 3, inputs))
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        offsets = rng.standard_normal(hidden // 3)
+        steps = width / 2 * np.arange(3)
+        factors = np.tile(slope * np.array([1.0, -2.0, 1.0]), hidden // 3)[None]
+        return ReLUNetwork(
+            [np.repeat(normals, 3, axis=0), factors], [(offsets[:, None] - steps).ravel(), rng.standard_normal(1)]
+        )
+
+    return draw
+
+
+def scaled(scale: float) -> Draw:
+    """He with every row of the first layer, biases too, times this."""
+
+    def draw(seed: int) -> ReLUNetwork:
+        network = he(WIDTHS, seed)
+        return ReLUNetwork(
+            [scale * np.asarray(network.weights[0]), network.weights[1]],
+            [scale * np.asarray(network.biases[0]), network.biases[1]],
+        )
+
+    return draw
+
+
+CASES: dict[str, Draw] = {
+    **{name: _family(name) for name in FAMILIES},
+    "wide-range, 6 orders": lambda seed: wide_range(WIDTHS, seed, orders=6),
+    **{f"bundles, angle {angle:g}": bundles(angle) for angle in (1e-3, 1e-6, 1e-9, 1e-12)},
+    "bumps, 0.1 wide": bumps(0.1, 1.0),
+    "bumps, 0.01 wide, steep": bumps(0.01, 100.0),
+    "3-48-1": lambda seed: he((3, 48, 1), seed),
+    "norms 1000": scaled(1e3),
+    "norms 0.001": scaled(1e-3),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One run.
+
+    Attributes:
+        case, bits, epsilon, seed: what was asked.
+        reached: the method's own measured interval is below epsilon.
+        mean, upper: the loss against the truth, and its proven upper limit.
+        rounding: mean square of the rounding of answers.
+        neurons, search, verify, seconds: what was found, and what it took.
+    """
+
+    case: str
+    bits: int
+    epsilon: float
+    seed: int
+    reached: bool
+    mean: float
+    upper: float
+    rounding: float
+    neurons: int
+    search: int
+    verify: int
+    seconds: float
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the truth says so, too."""
+        return self.upper <= self.epsilon
+
+
+def rounded(values: np.ndarray, bits: int) -> np.ndarray:
+    """To so many bits each."""
+    if bits >= DOUBLES:
+        return values
+    mantissa, power = np.frexp(values)
+    return np.ldexp(np.round(mantissa * 2.0**bits), power - bits)
+
+
+def run(case: str, network: ReLUNetwork, bits: int, epsilon: float, seed: int) -> Trial:
+    """Learn one network and compare it with the truth, at inputs that depend on the seed alone."""
+    (first, second), (inner, outer) = (list(map(np.asarray, x)) for x in (network.weights, network.biases))
+
+    def exact(points: np.ndarray) -> np.ndarray:
+        return np.maximum(points @ first.T + inner, 0) @ second.T + outer
+
+    oracle = CallableOracle(lambda points: rounded(exact(points), bits), inputs=network.inputs)
+    found = chen_klivans_meka(oracle, epsilon=epsilon, options=LossOptions(seed=seed, confidence=CONFIDENCE))
+    points = np.random.default_rng((seed, 1)).standard_normal((POINTS, network.inputs))
+    loss = loss_between(network.exact(), found.network, points, confidence=CONFIDENCE)
+    values = exact(points)
+    return Trial(
+        case,
+        bits,
+        epsilon,
+        seed,
+        found.claim == "approximate",
+        loss.mean,
+        loss.upper,
+        float(((rounded(values, bits) - values) ** 2).mean()),
+        found.neurons,
+        found.queries.search + found.queries.measure,
+        found.queries.verify,
+        found.seconds,
+    )
+
+
+def median(values: Sequence[float]) -> float:
+    return float(np.median(np.array(values, dtype=np.float64)))
+
+
+def families(trials: Sequence[Trial], epsilons: Sequence[float]) -> Table:
+    """Reached and confirmed for every case, precision and epsilon."""
+    out = Table("family", "bits", "rounding", *(f"{e:g}" for e in epsilons), "loss", "proven", "neurons", "queries")
+    for case, bits in dict.fromkeys((t.case, t.bits) for t in trials):
+        own = [t for t in trials if (t.case, t.bits) == (case, bits)]
+        last = [t for t in own if t.epsilon == min(epsilons)]
+        cells = []
+        for epsilon in epsilons:
+            at = [t for t in own if t.epsilon == epsilon]
+            cells.append(f"{sum(t.reached for t in at)}, {sum(t.confirmed for t in at)}")
+        out.add_row(
+            case,
+            str(bits),
+            f"{median([t.rounding for t in own]):.0e}",
+            *cells,
+            f"{median([t.mean for t in last]):.0e}",
+            f"{median([t.upper for t in last]):.0e}",
+            f"{median([t.neurons for t in last]):.0f}",
+            f"{median([t.search + t.verify for t in last]):.0f}",
+        )
+    return out
+
+
+def thresholds(trials: Sequence[Trial], epsilons: Sequence[float]) -> Table:
+    """How small a loss answers of so many bits allow."""
+    out = Table("bits", "rounding", *(f"{e:g}" for e in epsilons))
+    for bits in dict.fromkeys(t.bits for t in trials):
+        own = [t for t in trials if t.bits == bits]
+        cells = [
+            f"{sum(t.reached for t in own if t.epsilon == e)}, {sum(t.confirmed for t in own if t.epsilon == e)}"
+            for e in epsilons
+        ]
+        out.add_row(str(bits), f"{median([t.rounding for t in own]):.1e}", *cells)
+    return out
+
+
+@dataclasses.dataclass(frozen=True)
+class Growth:
+    """Runs over one parameter; ``size`` gives it for each."""
+
+    name: str
+    trials: tuple[tuple[float, Trial], ...]
+
+    def points(self, count: Callable[[Trial], float]) -> list[tuple[float, float]]:
+        """(parameter, median of a count)."""
+        sizes = dict.fromkeys(size for size, _ in self.trials)
+        return [(size, median([count(t) for s, t in self.trials if s == size])) for size in sizes]
+
+
+def growths(laws: Sequence[Growth]) -> Table:
+    """One row per parameter value, and the exponent of each column below."""
+    out = Table("parameter", "value", "reached", "confirmed", "search and measure", "verify", "seconds")
+    for law in laws:
+        search, verify = law.points(lambda t: t.search), law.points(lambda t: t.verify)
+        for (size, asked), (_, checked) in zip(search, verify, strict=True):
+            own = [t for s, t in law.trials if s == size]
+            out.add_row(
+                law.name,
+                f"{size:g}",
+                f"{sum(t.reached for t in own)} of {len(own)}",
+                str(sum(t.confirmed for t in own)),
+                f"{asked:.0f}",
+                f"{checked:.0f}",
+                f"{median([t.seconds for t in own]):.1f}",
+            )
+        out.add_row(law.name, "exponent", "", "", f"{exponent(search):.2f}", f"{exponent(verify):.2f}", "")
+    return out
+
+
+def draw(laws: Sequence[Growth], limits: Sequence[Trial], directory: Path) -> None:
+    """Queries over every parameter, and success over epsilon for every precision."""
+    for law in laws:
+        series = {"search and measure": law.points(lambda t: t.search), "verify": law.points(lambda t: t.verify)}
+        save_figure(growth(series, x=law.name, y="queries (median)"), directory / f"queries_{law.name[0]}.svg")
+    share = {}
+    for bits in dict.fromkeys(t.bits for t in limits):
+        own = [t for t in limits if t.bits == bits]
+        share[f"{bits} bits"] = [
+            (e, sum(t.confirmed for t in own if t.epsilon == e), sum(t.epsilon == e for t in own))
+            for e in sorted({t.epsilon for t in own})
+        ]
+    save_figure(rates(share, x="epsilon", y="share proven below epsilon", log=True), directory / "threshold.svg")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is run."""
+
+    cases: Sequence[str]
+    seeds: int
+    epsilons: Sequence[float]
+    bits: Sequence[int]
+    limits: Sequence[float]
+    neurons: Sequence[int]
+    inputs: Sequence[int]
+    accuracies: Sequence[float]
+    bounds: Sequence[float]
+
+
+FULL = Plan(tuple(CASES), SEEDS, EPSILONS, THRESHOLD_BITS, THRESHOLD_EPSILONS, NEURONS, INPUTS, ACCURACIES, BOUNDS)
+SMALL = Plan(
+    ("he", "gap", "bundles, angle 1e-12"),
+    1,
+    (1e-4, 1e-8),
+    (8, 16),
+    (1e-2, 1e-8),
+    (3, 6),
+    (3, 6),
+    (1e-2, 1e-8),
+    (1.0, 10.0),
+)
+
+
+def grow(plan: Plan) -> list[Growth]:
+    """Queries over k, d, 1 / epsilon and the bound of the weights, at float64."""
+    seeds = range(plan.seeds)
+
+    def trial(widths: tuple[int, int, int], epsilon: float, seed: int, scale: float = 1.0) -> Trial:
+        network = he(widths, seed)
+        network = ReLUNetwork(
+            [scale * np.asarray(network.weights[0]), network.weights[1]],
+            [scale * np.asarray(network.biases[0]), network.biases[1]],
+        )
+        return run("growth", network, DOUBLES, epsilon, seed)
+
+    jobs: list[tuple[str, float, tuple[int, int, int], float, float]] = [
+        *(("k", k, (10, k, 1), 1e-6, 1.0) for k in plan.neurons),
+        *(("d", d, (d, 10, 1), 1e-6, 1.0) for d in plan.inputs),
+        *(("1 / epsilon", 1 / e, (10, 10, 1), e, 1.0) for e in plan.accuracies),
+        *(("R", bound, (10, 10, 1), 1e-6, bound) for bound in plan.bounds),
+    ]
+    found: dict[str, list[tuple[float, Trial]]] = {}
+    for name, size, widths, epsilon, scale in track(jobs, "growth", console=Console(stderr=True), transient=True):
+        found.setdefault(name, []).extend((size, trial(widths, epsilon, seed, scale)) for seed in seeds)
+    return [Growth(name, tuple(trials)) for name, trials in found.items()]
+
+
+def main() -> None:
+    options = document_parser(__doc__, small="three families, two epsilons and one seed").parse_args()
+    plan, console, quiet = SMALL if options.small else FULL, Console(width=150), Console(stderr=True)
+    trials = []
+    for case in track(plan.cases, "families", console=quiet, transient=True):
+        for seed in range(plan.seeds):
+            network = CASES[case](seed)
+            trials += [run(case, network, b, e, seed) for b in (DOUBLES, SIXTEEN) for e in plan.epsilons]
+    console.print("reached, proven to be below epsilon; out of", plan.seeds)
+    console.print(families(trials, plan.epsilons))
+    limits = [
+        run("threshold", he(WIDTHS, seed), bits, epsilon, seed)
+        for bits in track(plan.bits, "thresholds", console=quiet, transient=True)
+        for epsilon in plan.limits
+        for seed in range(plan.seeds)
+    ]
+    console.print(thresholds(limits, plan.limits))
+    laws = grow(plan)
+    console.print(growths(laws))
+    everything = [*trials, *limits, *(trial for law in laws for _, trial in law.trials)]
+    wrong = [t for t in everything if t.reached and t.mean > t.epsilon]
+    console.print(f"{len(everything)} runs; reached by the method's own interval, but above epsilon: {len(wrong)}")
+    for t in [t for t in everything if not t.reached and t.rounding <= t.epsilon / 10] + wrong:
+        console.print(
+            f"miss: {t.case}, {t.bits} bits, epsilon {t.epsilon:g}, seed {t.seed}: loss {t.mean:.1e}, "
+            f"rounding {t.rounding:.1e}, {t.neurons} neurons{', claimed' if t.reached else ''}"
+        )
+    if options.out:
+        draw(laws, limits, options.out)
+
+
+if __name__ == "__main__":
+    main()
