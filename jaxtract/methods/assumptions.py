@@ -64,7 +64,7 @@ def no_parallel_hyperplanes(network: ExactNetwork) -> Assumption:
     rows = [_direction(row) for row in network.weights[0].tolist()]
     pairs = len(rows) - len(set(rows))
     return Assumption(
-        "no two first-layer hyperplanes are parallel", pairs == 0, f"largest cosine {_cosine(network):.6f}"
+        "no two first-layer hyperplanes are parallel", pairs == 0, f"largest cosine {largest_cosine(network):.6f}"
     )
 
 
@@ -81,6 +81,13 @@ def singular_margin(network: ExactNetwork) -> float:
     return float(values[-1] / values[0]) if len(values) else 0.0
 
 
+def largest_cosine(network: ExactNetwork) -> float:
+    """Of the angle between two first-layer hyperplanes (float64)."""
+    rows = _unit_rows(network)
+    cosines = np.abs(rows @ rows.T) - np.eye(len(rows))
+    return float(cosines.max()) if cosines.size else 0.0
+
+
 def _unit_rows(network: ExactNetwork) -> np.ndarray:
     rows = []
     for row in object_matrix(network.weights[0]):
@@ -88,12 +95,6 @@ def _unit_rows(network: ExactNetwork) -> np.ndarray:
         rows.append([int((x / size).p) / int((x / size).q) for x in row])
     whole = np.array(rows, dtype=np.float64).reshape(network.widths[1], network.inputs)
     return whole / np.maximum(np.linalg.norm(whole, axis=1, keepdims=True), 1e-300)
-
-
-def _cosine(network: ExactNetwork) -> float:
-    rows = _unit_rows(network)
-    cosines = np.abs(rows @ rows.T) - np.eye(len(rows))
-    return float(cosines.max()) if cosines.size else 0.0
 
 
 def _direction(row: list[fmpq]) -> tuple[fmpq, ...]:

@@ -44,6 +44,9 @@ from precision.rounded import float64
 CHECKED = 300
 """Gaussian points on which a model is tried before it is verified; they then join the points that it is fitted to."""
 
+STANDS_OUT = 25.0
+"""Squares that are so many times their mean are not noise, but something that few inputs meet: fits look there, too."""
+
 SPARE = 50
 """Points beyond those that determine the unknowns twice."""
 
@@ -377,7 +380,9 @@ class _Learner:
         """Keep what fresh inputs showed."""
         self.checked = _squares(self.known.model, points, weights, values)
         self.worst = points[np.argsort(-self.checked)[:NEXT_LINES]]
-        self._keep(points[:CHECKED], values[:CHECKED])
+        kept = self.checked > STANDS_OUT * self.checked.mean()
+        kept[:CHECKED] = True
+        self._keep(points[kept], values[kept])
 
     def _kinks(self, model: Hinges, units: np.ndarray, bases: np.ndarray) -> tuple[Unexplained, list[Kinks]]:
         """What a model leaves of f in these units, or the noise where that is larger, and its kinks on random lines."""
