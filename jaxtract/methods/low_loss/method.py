@@ -142,9 +142,8 @@ class _Learner:
 
     Attributes:
         known: neurons and remainder now.
-        points, values: inputs asked, and answers; fits use them.
+        points, weights, values: inputs asked, what they count in the loss, and answers; fits use them.
         checked: weighted squares of the difference at the inputs of the last check.
-        worst: the inputs of the last check at which the model was worst, worst first.
         best: (mean square, model) of the best check.
         verified: (points, weights, values) of every verification.
         reached: whether the last one said that the loss is below epsilon.
@@ -158,8 +157,7 @@ class _Learner:
         self.rng = np.random.default_rng(options.seed)
         inputs, outputs = oracle.inputs, oracle.outputs
         self.known = Known.nothing(Hinges.zero(inputs, outputs))
-        self.points, self.values = np.zeros((0, inputs)), np.zeros((0, outputs))
-        self.worst = np.zeros((0, inputs))
+        self.points, self.weights, self.values = np.zeros((0, inputs)), np.zeros(0), np.zeros((0, outputs))
         self.checked = np.zeros(0)
         self.best = (math.inf, self.known.model)
         self.loss: SquareLoss | None = None
@@ -246,11 +244,13 @@ class _Learner:
         self.known = self.known.with_model(fit_remainder(self.known.model, self.points, self.values))
 
     def _search_unexplained(self) -> None:
-        """Lines through the worst inputs, on the difference of f and the model."""
+        """Lines through the inputs that are worst of all asked, on the difference of f and the model."""
         least = self._negligible()
         units = np.maximum(self.box.noise, max(least, self.known.misfit))
         self.progress.phase("search")
-        unexplained, lines = self._kinks(self.known.model, units, self.worst[:NEXT_LINES])
+        squares = _squares(self.known.model, self.points, self.weights, self.values)
+        worst = self.points[np.argsort(-squares)[:NEXT_LINES]]
+        unexplained, lines = self._kinks(self.known.model, units, worst)
         units = np.maximum(units, self.box.noise)
         for line in lines:
             kinks = line.merged(MEASURABLE)
@@ -379,10 +379,9 @@ class _Learner:
     def _look_at(self, points: np.ndarray, weights: np.ndarray, values: np.ndarray) -> None:
         """Keep what fresh inputs showed."""
         self.checked = _squares(self.known.model, points, weights, values)
-        self.worst = points[np.argsort(-self.checked)[:NEXT_LINES]]
         kept = self.checked > STANDS_OUT * self.checked.mean()
         kept[:CHECKED] = True
-        self._keep(points[kept], values[kept])
+        self._keep(points[kept], weights[kept], values[kept])
 
     def _kinks(self, model: Hinges, units: np.ndarray, bases: np.ndarray) -> tuple[Unexplained, list[Kinks]]:
         """What a model leaves of f in these units, or the noise where that is larger, and its kinks on random lines."""
@@ -406,11 +405,12 @@ class _Learner:
     def _extend(self, count: int) -> None:
         """Have at least so many points to fit to."""
         if count > len(self.points):
-            points, _ = near_folds(self.known.model, count - len(self.points), self.rng)
-            self._keep(points, self.box.ask(points, "measure"))
+            points, weights = near_folds(self.known.model, count - len(self.points), self.rng)
+            self._keep(points, weights, self.box.ask(points, "measure"))
 
-    def _keep(self, points: np.ndarray, values: np.ndarray) -> None:
+    def _keep(self, points: np.ndarray, weights: np.ndarray, values: np.ndarray) -> None:
         self.points = np.concatenate([self.points, points])
+        self.weights = np.concatenate([self.weights, weights])
         self.values = np.concatenate([self.values, values])
 
     def _gaussian(self, count: int) -> np.ndarray:
