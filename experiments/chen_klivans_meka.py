@@ -24,6 +24,8 @@ from jaxtract.pictures.charts import exponent, growth, rates
 from jaxtract.pictures.document import document_parser
 from jaxtract.pictures.figures import save_figure
 
+PARTS = ("families", "thresholds", "growth")
+
 WIDTHS = (8, 12, 1)
 EPSILONS = (1e-2, 1e-4, 1e-8)
 SEEDS = 20
@@ -258,7 +260,8 @@ def draw(laws: Sequence[Growth], limits: Sequence[Trial], directory: Path) -> No
             (e, sum(t.confirmed for t in own if t.epsilon == e), sum(t.epsilon == e for t in own))
             for e in sorted({t.epsilon for t in own})
         ]
-    save_figure(rates(share, x="epsilon", y="share proven below epsilon", log=True), directory / "threshold.svg")
+    if share:
+        save_figure(rates(share, x="epsilon", y="share proven below epsilon", log=True), directory / "threshold.svg")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -314,25 +317,42 @@ def grow(plan: Plan) -> list[Growth]:
     return [Growth(name, tuple(trials)) for name, trials in found.items()]
 
 
-def main() -> None:
-    options = document_parser(__doc__, small="three families, two epsilons and one seed").parse_args()
-    plan, console, quiet = SMALL if options.small else FULL, Console(width=150), Console(stderr=True)
+def try_families(plan: Plan, console: Console) -> list[Trial]:
+    """Every case at both precisions and all epsilons."""
     trials = []
-    for case in track(plan.cases, "families", console=quiet, transient=True):
+    for case in track(plan.cases, "families", console=Console(stderr=True), transient=True):
         for seed in range(plan.seeds):
             network = CASES[case](seed)
             trials += [run(case, network, b, e, seed) for b in (DOUBLES, SIXTEEN) for e in plan.epsilons]
     console.print("reached, proven to be below epsilon; out of", plan.seeds)
     console.print(families(trials, plan.epsilons))
-    limits = [
+    return trials
+
+
+def try_thresholds(plan: Plan, console: Console) -> list[Trial]:
+    """He networks at every precision and epsilon."""
+    trials = [
         run("threshold", he(WIDTHS, seed), bits, epsilon, seed)
-        for bits in track(plan.bits, "thresholds", console=quiet, transient=True)
+        for bits in track(plan.bits, "thresholds", console=Console(stderr=True), transient=True)
         for epsilon in plan.limits
         for seed in range(plan.seeds)
     ]
-    console.print(thresholds(limits, plan.limits))
-    laws = grow(plan)
-    console.print(growths(laws))
+    console.print(thresholds(trials, plan.limits))
+    return trials
+
+
+def main() -> None:
+    parser = document_parser(__doc__, small="three families, two epsilons and one seed")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="parts to run")
+    parser.add_argument("--only", nargs="+", choices=CASES, metavar="FAMILY", help="families whose names are these")
+    options = parser.parse_args()
+    plan, console = SMALL if options.small else FULL, Console(width=150)
+    plan = dataclasses.replace(plan, cases=options.only or plan.cases)
+    trials = try_families(plan, console) if "families" in options.parts else []
+    limits = try_thresholds(plan, console) if "thresholds" in options.parts else []
+    laws = grow(plan) if "growth" in options.parts else []
+    if laws:
+        console.print(growths(laws))
     everything = [*trials, *limits, *(trial for law in laws for _, trial in law.trials)]
     wrong = [t for t in everything if t.reached and t.mean > t.epsilon]
     console.print(f"{len(everything)} runs; reached by the method's own interval, but above epsilon: {len(wrong)}")
