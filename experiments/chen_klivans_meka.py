@@ -29,7 +29,7 @@ PARTS = ("families", "thresholds", "growth")
 WIDTHS = (8, 12, 1)
 EPSILONS = (1e-2, 1e-4, 1e-8)
 SEEDS = 20
-POINTS = 100_000
+POINTS = 50_000
 CONFIDENCE = 0.99
 DOUBLES, SIXTEEN = 53, 16
 
