@@ -37,9 +37,9 @@ are identical, 20 at each of 12 sizes in each of 4 ways. Medians:
     values:                values grow as h^0.93 d^0.92
     h log h itself grows as h^1.39 over these widths
 
-Conclusion: the bound holds with room. A neuron takes 18.0, 17.3, 17.4, 17.8, 18.7 gradients at h = 4 .. 64: the halvings
-that narrow the whole line down to one kink outweigh the log h of those that tell h kinks apart, so that the fit shows h
-rather than h log h, and no growth with d. Biases, which the theorem leaves out, cost 59 to 70 gradients more where rows
+Conclusion: the bound holds with room. A neuron takes 18.0, 17.3, 17.4, 17.8, 18.7 gradients at h = 4 .. 64: the
+halvings that narrow the whole line down to one kink outweigh the log h of those that tell h kinks apart, so that the
+fit shows h rather than h log h, and no growth with d. Biases, which the theorem leaves out, cost 59 to 70 gradients more where rows
 are independent: a query halves the brackets of all neurons at a time. The last three sizes have more neurons than
 inputs: the theorem does not speak of them, nor of any network with biases (``covered`` is 20 of 20 in the first nine
 rows without biases, else 0), and they are read off all the same; a query then halves only d brackets, and biases cost
