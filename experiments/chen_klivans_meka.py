@@ -6,14 +6,14 @@ theorem): for an arbitrary network F of one hidden layer an algorithm outputs F'
 for x ~ N(0, I), from queries and in time polynomial in d, k, 1 / epsilon and the bounds R and B of weights and biases.
 Its answers are real numbers; here they have 53 or 16 bits.
 
-Set-up: 8-12-1 in every family of ``jaxtract.network.families``, in bundles of three neurons whose rows are 1e-3 to 1e-12
-apart, in bumps (three neurons that cancel outside, 0.1 or 0.01 wide), with rows 1000 times as long and as short, and
-3-48-1. ``wide-range`` has weights over 12 orders of magnitude, and another one over 6. ``reached``: the upper end of the
-method's own 99 % interval for the loss, measured at fresh inputs against the answers as they are, is below epsilon.
-``proven``: so is an upper limit at 99 % of the loss against the true network, at 50,000 other inputs that depend
-on the seed alone (the same for all precisions and all epsilon), with the difference bounded wherever no input was
-(``jaxtract.methods.low_loss.between``). ``rounding`` is the mean square of the rounding of answers. A run is a miss
-where epsilon was not reached though it is more than ten times that.
+Set-up: 8-12-1 in every family of ``jaxtract.network.families``, in bundles of three neurons whose rows are 1e-3 to
+1e-12 apart, in bumps (three neurons that cancel outside, 0.1 or 0.01 wide), with rows 1000 times as long and as
+short, and 3-48-1. ``wide-range`` has weights over 12 orders of magnitude, and another one over 6. ``reached``: the
+upper end of the method's own 99 % interval for the loss, measured at fresh inputs against the answers as they are, is
+below epsilon. ``proven``: so is an upper limit at 99 % of the loss against the true network, at 50,000 other inputs
+that depend on the seed alone (the same for all precisions and all epsilon), with the difference bounded wherever no
+input was (``jaxtract.methods.low_loss.between``). ``rounding`` is the mean square of the rounding of answers. A run
+is a miss where epsilon was not reached though it is more than ten times that.
 
 Run: python -m experiments.chen_klivans_meka [--small] [--out DIR] [--parts PART ...] [--only FAMILY ...]
 (seeds 0 .. 19 for network and queries)

@@ -39,12 +39,12 @@ are identical, 20 at each of 12 sizes in each of 4 ways. Medians:
 
 Conclusion: the bound holds with room. A neuron takes 18.0, 17.3, 17.4, 17.8, 18.7 gradients at h = 4 .. 64: the
 halvings that narrow the whole line down to one kink outweigh the log h of those that tell h kinks apart, so that the
-fit shows h rather than h log h, and no growth with d. Biases, which the theorem leaves out, cost 59 to 70 gradients more where rows
-are independent: a query halves the brackets of all neurons at a time. The last three sizes have more neurons than
-inputs: the theorem does not speak of them, nor of any network with biases (``covered`` is 20 of 20 in the first nine
-rows without biases, else 0), and they are read off all the same; a query then halves only d brackets, and biases cost
-174 to 773 gradients. Beside values, one gradient a region is all that is asked: h + 1. Values alone cost d times as
-many, as the paper says.
+fit shows h rather than h log h, and no growth with d. Biases, which the theorem leaves out, cost 59 to 70 gradients
+more where rows are independent: a query halves the brackets of all neurons at a time. The last three sizes have more
+neurons than inputs: the theorem does not speak of them, nor of any network with biases (``covered`` is 20 of 20 in
+the first nine rows without biases, else 0), and they are read off all the same; a query then halves only d brackets,
+and biases cost 174 to 773 gradients. Beside values, one gradient a region is all that is asked: h + 1. Values alone
+cost d times as many, as the paper says.
 """
 
 from __future__ import annotations
@@ -134,10 +134,11 @@ def run(way: Way, widths: Widths, seed: int) -> Trial:
         network = ExactNetwork(network.weights, zeros)
     found = way.extract(network, dataclasses.replace(OPTIONS, seed=seed))
     identical = found.network is not None and certify(found.network, network).verdict == "identical"
-    counts = [count.search + count.measure for count in (found.gradients, found.values)]
+    gradients, values = (count.search + count.measure for count in (found.gradients, found.values))
     extraction = found.named.extraction
     said = extraction.outcome.value
-    return Trial(way.name, widths, seed, identical, found.named.covered, said, *counts, extraction.seconds)
+    covered, seconds = found.named.covered, extraction.seconds
+    return Trial(way.name, widths, seed, identical, covered, said, gradients, values, seconds)
 
 
 def table(trials: Sequence[Trial]) -> Table:
