@@ -17,7 +17,7 @@ from flint import arb, arb_mat, ctx, fmpq, fmpz_mat, nmod_mat
 
 from jaxtract.search.gradient_lines import Jump
 from jaxtract.search.lines import Line
-from jaxtract.signs.solve_signs import PRIME, modular_signs
+from jaxtract.signs.solve_signs import PRIME
 from precision.context import Context, integer_rows
 from precision.dyadic import DyadicMatrix, dyadic_matrix, floor_log2, power_of_two, round_to_grid
 
@@ -134,11 +134,28 @@ class _Group:
         members: indices of the bends.
         solver: N^T (N N^T)^-1 for their rows N, shape (inputs, members), and the precision that it was found in.
         columns: factor (outer) normal of every member, shape (outputs * inputs, members).
+        equations, inverse: as many independent rows of ``columns``, and their inverse modulo ``PRIME``.
     """
 
     members: list[int]
     solver: tuple[arb_mat, int]
     columns: np.ndarray
+    equations: list[int]
+    inverse: nmod_mat
+
+    def signs(self, target: np.ndarray) -> list[int]:
+        """The +-1 with columns @ signs = target: found modulo a prime, proved over the rationals.
+
+        Raises:
+            Inconsistent: there are none.
+        """
+        count = len(self.members)
+        right = nmod_mat(count, 1, [_residue(target[i]) for i in self.equations], PRIME)
+        found = [int(x) for x in (self.inverse * right).entries()]
+        signs = [1 if x == 1 else -1 for x in found]
+        if set(found) <= {1, PRIME - 1} and not np.any(self.columns @ np.array(signs, dtype=object) != target):
+            return signs
+        raise Inconsistent
 
 
 class _Search:
@@ -237,40 +254,42 @@ class _Search:
             return [round_to_grid(x + _rational(m), bits) for x, m in zip(start, moved.entries(), strict=True)]
 
     def _learn(self, group: _Group, wish: dict[int, fmpq | None], cuts: list[fmpq], gradient: np.ndarray) -> None:
-        """Which side each wished bend is on, from what the others leave of the gradient."""
-        known = np.array([0 if i in wish else bend.side(cuts[i]) for i, bend in enumerate(self.bends)], dtype=object)
-        rest = 2 * (gradient - self.matrix) - (self.factors * known[:, None]).T @ self.normals
-        asked = [k for k, i in enumerate(group.members) if i in wish]
-        signs = _signs(group.columns[:, asked], rest.reshape(-1), self.rng)
-        for k, sign in zip(asked, signs, strict=True):
-            bend = self.bends[group.members[k]]
-            cut = cuts[group.members[k]]
-            if sign > 0:
-                bend.low = max(bend.low, cut)
-            else:
-                bend.high = min(bend.high, cut)
-            if bend.low > bend.high:
+        """Which side each bend of the group is on, from what the others leave of the gradient."""
+        others = [i for i in range(len(self.bends)) if i not in set(group.members)]
+        known = np.array([self.bends[i].side(cuts[i]) for i in others], dtype=object)
+        rest = 2 * (gradient - self.matrix)
+        if others:
+            rest = rest - (self.factors[others] * known[:, None]).T @ self.normals[others]
+        for i, sign in zip(group.members, group.signs(rest.reshape(-1)), strict=True):
+            bend = self.bends[i]
+            if i in wish and sign > 0:
+                bend.low = max(bend.low, cuts[i])
+            elif i in wish:
+                bend.high = min(bend.high, cuts[i])
+            if (i not in wish and bend.side(cuts[i]) != sign) or bend.low > bend.high:
                 raise Inconsistent
 
     def _group(self, members: list[int]) -> _Group:
         outer = self.factors[members, :, None] * self.normals[members, None, :]
-        return _Group(members, _pseudo_inverse(self.normals[members]), outer.reshape(len(members), -1).T)
+        columns = outer.reshape(len(members), -1).T
+        equations = _pivots(_modular(columns.T))
+        return _Group(
+            members, _pseudo_inverse(self.normals[members]), columns, equations, _modular(columns[equations]).inv()
+        )
 
 
-def _signs(columns: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> list[int]:
-    """The +-1 with columns @ signs = target.
+def _residue(x: fmpq) -> int:
+    return int(x.p) * pow(int(x.q), -1, PRIME) % PRIME
 
-    Raises:
-        Inconsistent: there are none.
-    """
-    equations, unknowns = columns.shape
-    some = rng.permutation(equations)[: 2 * unknowns + 8]
-    regular, signs = modular_signs(columns[some], target[some])
-    if not regular:  # these equations were too few
-        _, signs = modular_signs(columns, target)
-    if signs is None or np.any(columns @ np.array([fmpq(s) for s in signs], dtype=object) != target):
-        raise Inconsistent
-    return signs
+
+def _modular(matrix: np.ndarray) -> nmod_mat:
+    return nmod_mat(matrix.shape[0], matrix.shape[1], [_residue(x) for x in matrix.ravel()], PRIME)
+
+
+def _pivots(matrix: nmod_mat) -> list[int]:
+    """The first columns that span all columns."""
+    reduced, rank = matrix.rref()
+    return [next(j for j in range(matrix.ncols()) if reduced[r, j] != 0) for r in range(rank)]
 
 
 def independent_groups(rows: fmpz_mat) -> list[list[int]]:
@@ -284,9 +303,8 @@ def independent_groups(rows: fmpz_mat) -> list[list[int]]:
     groups: list[list[int]] = []
     while left:
         entries = [int(x) for i in left for x in table[i]]
-        reduced, rank = nmod_mat(len(left), rows.ncols(), entries, PRIME).transpose().rref()
-        pivots = [next(j for j in range(len(left)) if reduced[r, j] != 0) for r in range(rank)]
-        if rank < rows.nrows():
+        pivots = _pivots(nmod_mat(len(left), rows.ncols(), entries, PRIME).transpose())
+        if len(pivots) < rows.nrows():
             pivots = pivots[: max(1, rows.ncols() - 1)]
         groups.append([left[j] for j in pivots])
         left = [i for j, i in enumerate(left) if j not in set(pivots)]

@@ -91,15 +91,12 @@ def _sign_system(form: RidgeForm) -> tuple[np.ndarray, np.ndarray]:
 def _linear_candidate(context: Context, columns: np.ndarray, target: np.ndarray) -> tuple[bool, list[int] | None]:
     """(the system determines its solution, the signs if that solution is one)."""
     if context.exact:
-        return modular_signs(columns, target)
+        return _modular_candidate(columns, target)
     return _rounded_candidate(context, columns, target)
 
 
-def modular_signs(columns: np.ndarray, target: np.ndarray) -> tuple[bool, list[int] | None]:
-    """(columns @ signs = target has at most one solution, the signs if it is one of +1 and -1), over the rationals.
-
-    Solved modulo one prime: +1 and -1 are recognised there, and the caller proves them over Q.
-    """
+def _modular_candidate(columns: np.ndarray, target: np.ndarray) -> tuple[bool, list[int] | None]:
+    """Solve modulo one prime: +1 and -1 are recognised there, and the caller proves them over Q."""
     equations, unknowns = columns.shape
     if equations < unknowns:
         return False, None
