@@ -46,8 +46,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+import signal
 import statistics
+import time
 from collections.abc import Callable, Sequence
+from types import FrameType
 
 import numpy as np
 from flint import fmpq, fmpq_mat
@@ -76,10 +79,20 @@ from jaxtract.pictures.document import document_parser
 from jaxtract.pictures.figures import one_axes, save_figure
 from precision.context import Context
 
-WIDTH = 8
+SHAPES = {
+    1: (32, 12, 1),
+    2: (32, 12, 8, 1),
+    3: (32, 12, 8, 6, 1),
+    4: (32, 12, 8, 6, 4, 1),
+    5: (40, 16, 12, 8, 6, 4, 1),
+    6: (48, 20, 16, 12, 8, 6, 4, 1),
+    7: (56, 24, 20, 16, 12, 8, 6, 4, 1),
+    8: (64, 28, 24, 20, 16, 12, 8, 6, 4, 1),
+}
+"""Widths by the number of hidden layers."""
+
 LENGTH = 2048
 PRECISIONS = (64, 128, 256, 512, 1024)
-DEPTHS = range(1, 9)
 
 CONTEXTS: dict[str, Callable[[], Context]] = {
     "float64": float64,
@@ -87,35 +100,54 @@ CONTEXTS: dict[str, Callable[[], Context]] = {
     "exact": ExactContext,
 }
 
-DEEP_CONTEXTS = tuple(name for name in CONTEXTS if name != "float64")
-"""What the extraction of deeper networks works over."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """What one extraction attained: bits (infinite when exact), None if the network was not found."""
+    """What one extraction attained: bits (infinite when exact), None if the network was not found; and how it ended."""
 
     bits: float | None
     answer_bits: float
-    claim: str
+    end: str
+    seconds: float = math.nan
 
 
-def run(depth: int, name: str, seed: int) -> Trial:
-    """Extract one network of ``depth`` hidden layers and measure it against the truth."""
-    drawn = he((WIDTH,) + (WIDTH,) * depth + (1,), seed)
+class OutOfTime(Exception):  # noqa: N818  (an end of a trial, not a failure of it)
+    """The time of one extraction is over."""
+
+
+def run(depth: int, name: str, seed: int, limit: int = 0) -> Trial:
+    """Extract one network of ``depth`` hidden layers and measure it against the truth, in ``limit`` seconds if any."""
+    begun = time.perf_counter()
+    return dataclasses.replace(_tried(depth, name, seed, limit), seconds=time.perf_counter() - begun)
+
+
+def _tried(depth: int, name: str, seed: int, limit: int) -> Trial:
+    drawn = he(SHAPES[depth], seed)
     context = CONTEXTS[name]()
     network = lengthened(drawn.exact(), seed) if context.name == "mp" else drawn.exact()
     oracle = Float64NetworkOracle(drawn) if name == "float64" else ExactNetworkOracle(network)
-    extraction = _extract(depth, oracle, context, seed)
     given = 53.0 if name == "float64" else math.inf if context.answer_bits is None else float(context.answer_bits)
-    if extraction.network is None:
-        return Trial(None, given, extraction.claim)
+    signal.signal(signal.SIGALRM, _out_of_time)
+    signal.alarm(limit)
+    try:
+        extraction = _extract(depth, oracle, context, seed)
+    except OutOfTime:
+        return Trial(None, given, f"not within {limit} s")
+    finally:
+        signal.alarm(0)
+    if extraction.claim == "incomplete":
+        return Trial(None, given, f"incomplete: {extraction.outcome.name.lower().replace('_', ' ')}")
+    assert extraction.network is not None
     # A row against its largest entry: primitive integers as scales would leave an output weight next to nothing.
     found, truth = (float64_scaled(canonical_form(n)) for n in (extraction.network, network))
     if found.widths != truth.widths:
-        return Trial(None, given, extraction.claim)
+        return Trial(None, given, f"{extraction.claim}, but with widths {found.widths}")
     matching = match(found, truth)
     return Trial(None if matching.unmatched else bits_of(matching.error), given, extraction.claim)
+
+
+def _out_of_time(number: int, frame: FrameType | None) -> None:
+    raise OutOfTime
 
 
 def lengthened(network: ExactNetwork, seed: int) -> ExactNetwork:
@@ -148,50 +180,62 @@ def _extract(depth: int, oracle: Oracle, context: Context, seed: int) -> Extract
     return extract_any_depth(oracle, context, options=deep)
 
 
-def measure(depths: Sequence[int], seeds: int) -> dict[tuple[int, str], list[Trial]]:
-    """All trials by (depth, context)."""
-    rows = [(d, name) for d in depths for name in CONTEXTS if d == 1 or name in DEEP_CONTEXTS]
-    console = Console(stderr=True)
-    return {row: [run(*row, seed) for seed in range(seeds)] for row in track(rows, "precision", console=console)}
+def measure(depths: Sequence[int], seeds: int, limit: int) -> dict[tuple[int, str], list[Trial]]:
+    """All trials by (depth, context). Deeper networks that are not even found exactly are not tried with rounding."""
+    console = Console(stderr=True, width=150)
+    results: dict[tuple[int, str], list[Trial]] = {}
+    for depth in track(depths, "depths", console=console):
+        for name in sorted(CONTEXTS, key=lambda name: name != "exact"):
+            if name == "exact" or any(t.bits is not None for t in results[depth, "exact"]):
+                results[depth, name] = [run(depth, name, seed, limit) for seed in range(seeds)]
+                console.print(f"{depth} hidden layer(s), {name}: {results[depth, name]}")
+    return results
 
 
 def table(results: dict[tuple[int, str], list[Trial]]) -> Table:
     """The figures side by side."""
-    out = Table("hidden layers", "context (asked)", "found", "answer bits", "attained (worst, median)", "lost", "claim")
+    out = Table("widths", "context (asked)", "found", "answer bits", "attained (worst, median)", "lost", "end", "s")
     for (depth, name), trials in results.items():
         bits = [trial.bits for trial in trials if trial.bits is not None]
         given = trials[0].answer_bits
         worst = min(bits, default=None)
         out.add_row(
-            str(depth),
+            "-".join(map(str, SHAPES[depth])),
             name,
             f"{len(bits)} of {len(trials)}",
             _shown(given),
             "-" if worst is None else f"{_shown(worst)}, {_shown(statistics.median(bits))}",
             "-" if worst is None else "0" if worst == given else f"{given - worst:.0f}",
-            ", ".join(sorted({trial.claim for trial in trials})),
+            ", ".join(sorted({trial.end for trial in trials})),
+            f"{statistics.median(trial.seconds for trial in trials):.0f}",
         )
     return out
 
 
 def law(results: dict[tuple[int, str], list[Trial]]) -> list[str]:
     """attained = slope * answer bits + offset, least squares over the mp contexts of a depth; bits lost per layer."""
-    offsets: dict[int, float] = {}
+    lost: dict[int, float] = {}
     found = []
     for depth in sorted({depth for depth, _ in results}):
-        points = [
-            (trial.answer_bits, trial.bits)
-            for (d, name), trials in results.items()
-            for trial in trials
-            if d == depth and name.startswith("mp") and trial.bits is not None
-        ]
-        if len(points) > 1:
-            slope, offsets[depth] = np.polyfit(*zip(*points, strict=True), 1)
-            found.append(f"{depth} hidden layer(s): attained = {slope:.3f} answer bits {offsets[depth]:+.1f}")
-    if len(offsets) > 1:
-        layers = np.polyfit(list(offsets), list(offsets.values()), 1)
-        found.append(f"a layer costs {-layers[0]:.1f} bits")
+        points = rounded(results, depth)
+        if len({given for given, _ in points}) > 1:
+            slope, offset = np.polyfit(*zip(*points, strict=True), 1)
+            lost[depth] = statistics.median(given - bits for given, bits in points)
+            found.append(
+                f"{depth} hidden layer(s): attained = {slope:.3f} answer bits {offset:+.1f}; "
+                f"{lost[depth]:.1f} bits lost (median)"
+            )
+    polished = {depth: bits for depth, bits in lost.items() if depth > 1}
+    if len(polished) > 1:
+        layers = np.polyfit(list(polished), list(polished.values()), 1)
+        found.append(f"from two hidden layers on, a layer costs {layers[0]:.1f} bits")
     return found or ["mp was not measured: there is no loss to state"]
+
+
+def rounded(results: dict[tuple[int, str], list[Trial]], depth: int) -> list[tuple[float, float]]:
+    """(answer bits, attained bits) of the networks of a depth that were found in mp."""
+    rows = [trials for (d, name), trials in results.items() if d == depth and name.startswith("mp")]
+    return [(trial.answer_bits, trial.bits) for trials in rows for trial in trials if trial.bits is not None]
 
 
 def plot(results: dict[tuple[int, str], list[Trial]]) -> Figure:
@@ -218,10 +262,12 @@ def _shown(bits: float) -> str:
 
 def main() -> None:
     parser = document_parser(__doc__, small="one seed, one hidden layer")
-    parser.add_argument("--depths", nargs="+", type=int, default=list(DEPTHS), metavar="N", help="hidden layers")
+    parser.add_argument("--depths", nargs="+", type=int, default=list(SHAPES), metavar="N", help="hidden layers")
     parser.add_argument("--seeds", type=int, default=5, metavar="N")
+    parser.add_argument("--limit", type=int, default=180, metavar="S", help="seconds for one extraction (default 180)")
     options = parser.parse_args()
-    results = measure([1] if options.small else options.depths, 1 if options.small else options.seeds)
+    depths, seeds = ([1], 1) if options.small else (options.depths, options.seeds)
+    results = measure(depths, seeds, options.limit)
     console = Console(width=150)
     console.print(table(results))
     for sentence in law(results):
