@@ -12,6 +12,7 @@ from helpers import HARD, SHAPES, Recording, family, network, random_rational_ne
 
 import jaxtract.layers.depth_two as depth_two
 from jaxtract import (
+    AnyDepthOptions,
     CallableOracle,
     DepthTwoOptions,
     ExactContext,
@@ -21,6 +22,7 @@ from jaxtract import (
     OracleError,
     Outcome,
     certify,
+    extract_any_depth,
     extract_depth_two,
     float64,
     mp,
@@ -426,7 +428,18 @@ def failed_outcome():
     return kept[0]
 
 
+def signs_open():
+    """Two neurons of the last hidden layer on one hyperplane, one on each side, seen in doubles."""
+    drawn = he((5, 5, 4, 1), 0, bias_std=0.5).exact()
+    rows, biases = drawn.weights[1].tolist(), drawn.biases[1].entries()
+    rows[1], biases[1] = [-x for x in rows[0]], -biases[0]
+    weights = (drawn.weights[0], fmpq_mat(rows), drawn.weights[2])
+    net = ExactNetwork(weights, (drawn.biases[0], fmpq_mat([[x] for x in biases]), drawn.biases[2]))
+    return extract_any_depth(ExactNetworkOracle(net), float64(), options=AnyDepthOptions(verify_inputs=60))
+
+
 OUTCOMES = {
+    Outcome.SIGNS_OPEN: signs_open,
     Outcome.COMPLETE: lambda: extract(he((3, 4, 1), 0).exact()),
     Outcome.BUDGET_SPENT: lambda: extract(he((3, 4, 1), 0).exact(), max_queries=10),
     Outcome.INTERRUPTED: lambda: extract(Tampered(he((3, 4, 1), 0), interrupted)),

@@ -6,12 +6,14 @@ from flint import fmpq, fmpq_mat
 
 from jaxtract import DepthTwoOptions, Float64NetworkOracle, Outcome, extract_depth_two, float64, mp
 from jaxtract.certificate.matching import match
+from jaxtract.measurement.noise import measured_context
 from jaxtract.network.canonical import canonical_form, float64_scaled
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import exact_network, he
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
 from jaxtract.oracle.serve import ExactNetworkOracle
-from jaxtract.polish.gauss_newton import _Parameters, polish
+from jaxtract.polish.gauss_newton import MOST_PARAMETERS, _Parameters, polish
+from jaxtract.polish.one_layer import polish_one_layer
 from precision.balls import to_float
 from precision.dyadic import power_of_two
 
@@ -103,3 +105,46 @@ def test_doubles_give_weights_to_the_rounding_of_the_network(seed):
     # Without polishing 27 to 30 bits come out.
     assert bits_between(found.network, drawn.exact()) > 40
     assert found.accuracy_bits is not None and found.accuracy_bits > 38
+
+
+def measured_oracle(drawn, **options):
+    oracle = CountingOracle(Float64NetworkOracle(drawn), float64(), **options)
+    oracle.context = measured_context(oracle, np.random.default_rng(0))
+    return oracle
+
+
+@pytest.mark.parametrize(("widths", "bits"), [((20, 10, 1), 44), ((30, 30, 1), 38), ((64, 24, 5), 44)])
+def test_one_layer_is_refined_row_by_row_to_the_rounding_of_the_answers(widths, bits):
+    drawn = he(widths, 0)
+    oracle, before = measured_oracle(drawn), 72
+    polished = polish_one_layer(oracle, disturbed(drawn.exact(), 20, 0), np.random.default_rng(0))
+    assert polished is not None
+    reached = bits_between(polished.network, drawn.exact())
+    assert reached > bits and polished.accuracy_bits - 2 <= reached
+    inputs, width = widths[:2]
+    assert oracle.count.measure == oracle.count.total == before + width * (inputs + 1) + width + 10
+
+
+def test_one_layer_is_not_refined_where_that_cannot_be():
+    rng = np.random.default_rng(0)
+    dependent = he((5, 8, 1), 0)
+    assert polish_one_layer(measured_oracle(dependent), dependent.exact(), rng) is None
+    drawn, other = he((12, 8, 1), 0), he((12, 8, 1), 1)
+    assert polish_one_layer(measured_oracle(drawn), other.exact(), rng) is None
+    unmeasured = CountingOracle(Float64NetworkOracle(drawn), float64())
+    assert polish_one_layer(unmeasured, drawn.exact(), rng) is None and unmeasured.count.total == 0
+    poor = measured_oracle(drawn, max_queries=100)
+    with pytest.raises(BudgetSpent):
+        polish_one_layer(poor, drawn.exact(), rng)
+    assert poor.count.total == 72
+
+
+def test_many_parameters_come_out_of_doubles_for_two_queries_each():
+    drawn = he((120, 24, 1), 0)
+    parameters = drawn.exact().parameters
+    assert parameters > MOST_PARAMETERS
+    options = DepthTwoOptions(verify_inputs=100, verify_lines=2)
+    found = extract_depth_two(Float64NetworkOracle(drawn), float64(), options=options)
+    assert found.outcome is Outcome.COMPLETE and found.network is not None
+    assert bits_between(found.network, drawn.exact()) > 39
+    assert found.queries.search + found.queries.measure < 2.2 * parameters

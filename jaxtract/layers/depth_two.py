@@ -26,7 +26,8 @@ from jaxtract.oracle.counting import BudgetSpent, CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.oracle import Oracle
 from jaxtract.oracle.points import points_on_line, scattered
-from jaxtract.polish.gauss_newton import Polished, polish
+from jaxtract.polish.gauss_newton import MOST_PARAMETERS, Polished, polish
+from jaxtract.polish.one_layer import SeenGradient, polish_one_layer, seen_gradients
 from jaxtract.report.outcome import Extraction, Outcome
 from jaxtract.report.progress import NoProgressMeter, ProgressMeter
 from jaxtract.search.context_lines import Asker, LineSettings, search_lines, settings_for
@@ -40,6 +41,9 @@ from precision.dyadic import dyadic_matrix, power_of_two
 
 FEWEST_BEND_TESTS, MOST_BEND_TESTS, QUERIES_A_TEST = 4, 12, 8
 """Kinks of the first line on which the depth is tested; more where a gradient costs more."""
+
+NEARLY_BITS = 6
+"""Bits to which a form must be right, at every fresh query, to be refined before anything is searched again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +143,7 @@ class DepthTwo:
         self.form = RidgeForm.zero(context, oracle.inputs, oracle.outputs)
         self.verified = Verified()
         self.polished: Polished | None = None
+        self.seen: list[SeenGradient] = []
         self.clusters: list[Cluster] = []
         self.kinks_seen: list[int] = []
         self.missing: list[str] = []
@@ -202,27 +207,44 @@ class DepthTwo:
             if self.verified.agrees:
                 self._polish()
                 return Outcome.COMPLETE
+            if self._nearly_right() and self._polish():
+                return Outcome.COMPLETE
             if self._bends():
                 return Outcome.NOT_ONE_HIDDEN_LAYER
             base = self.verified.counterexamples[0]
         return Outcome.COUNTEREXAMPLES_LEFT
 
-    def _polish(self) -> None:
+    def _nearly_right(self) -> bool:
+        """Of many neurons some are measured over short steps: too roughly to agree, near enough to be refined."""
+        neurons, (outputs, inputs) = len(self.form.ridges), self.form.matrix.shape
+        many = neurons * (inputs + outputs + 1) > MOST_PARAMETERS
+        return many and (self.verified.residual_bits or 0) >= NEARLY_BITS
+
+    def _polish(self) -> bool:
         """Where answers are doubles all parameters together say more than each by itself; kept when it verifies."""
         if self.context.name != "float64":
-            return
+            return False
         self.progress.phase("polish")
         try:
             signed = solve_signs(self.form, lattice_limit=self.options.lattice_limit)
-            polished = polish(self.oracle, signed.network, self.rng)
+            polished = self._refined(signed.network)
             if polished is None:
-                return
+                return False
             verified = self._verified(polished.network)
         except BudgetSpent:
             self.missing.append("the budget did not reach for polishing all parameters together")
-            return
+            return False
         if verified.agrees:
             self.polished, self.verified = polished, verified
+        return verified.agrees
+
+    def _refined(self, network: ExactNetwork) -> Polished | None:
+        """By all parameters together; where these are too many, row by row."""
+        if network.parameters <= MOST_PARAMETERS:
+            return polish(self.oracle, network, self.rng)
+        found = polish_one_layer(self.oracle, network, self.rng, self.seen)
+        # A gradient whose step left its region contradicts the others: it is asked again.
+        return polish_one_layer(self.oracle, network, self.rng) if found is None and self.seen else found
 
     def _verified(self, network: ExactNetwork) -> Verified:
         return verify(
@@ -302,6 +324,8 @@ class DepthTwo:
                 matrix = matrix + (right.gradient - left.gradient) / two
                 constant = constant + (right.constant - left.constant) / two
         self.form = self.form.add(ridges, matrix, constant)
+        if self.first_line is not None and line is self.first_line[0]:
+            self.seen.extend(seen_gradients(self.context, pieces))
 
     def _bends(self) -> bool:
         """A residual that keeps as many kinks as f itself is not made of missed hyperplanes."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from flint import fmpq
 
+from jaxtract.measurement.long_steps import WIDE, with_long_steps
 from jaxtract.measurement.packing import Packing, plan_packing
 from jaxtract.oracle.counting import BudgetSpent
 from jaxtract.oracle.points import points_on_line, rays, stars
@@ -31,10 +32,14 @@ PACKED_CHUNK = 64
 
 @dataclasses.dataclass(frozen=True)
 class AffinePiece:
-    """f(x) = gradient x + constant in one region; shapes (outputs, inputs) and (outputs,)."""
+    """f(x) = gradient x + constant in one region; shapes (outputs, inputs) and (outputs,).
+
+    ``place``: where the gradient was measured by differences, and over which step; None where it was not.
+    """
 
     gradient: np.ndarray
     constant: np.ndarray
+    place: tuple[list[fmpq], fmpq] | None = None
 
 
 def measure_pieces(asker: Asker, line: Line, profile: LineProfile, *, pack: int = 1) -> Iterator[AffinePiece]:
@@ -52,6 +57,9 @@ def measure_pieces(asker: Asker, line: Line, profile: LineProfile, *, pack: int 
     context = asker.context
     axes = [i for i in range(len(line.base)) if i != line.pivot]
     places = [inside_piece(context, profile, i) for i in range(len(profile.pieces))]
+    if context.few_bits and len(line.base) >= WIDE:
+        axes.append(line.pivot)  # what follows from the slope has the errors of all others together
+        places = with_long_steps(asker, line, profile, places)
     packing = plan_packing(context, line, profile, pack)
     if packing is not None:
         yield from _measure_packed(asker, line, profile, places, axes, packing)
@@ -116,8 +124,9 @@ def _measure_group(
         value = piece.on(context, position)
         gradient = context.zeros(len(value), len(line.base))
         gradient[:, axes] = (around - value).T * context.number(1 / step)
-        gradient[:, line.pivot] = piece.slope - gradient[:, axes] @ direction[axes]
-        yield AffinePiece(gradient, value - gradient @ context.array(base))
+        if line.pivot not in axes:
+            gradient[:, line.pivot] = piece.slope - gradient[:, axes] @ direction[axes]
+        yield AffinePiece(gradient, value - gradient @ context.array(base), (base, step))
 
 
 def inside_piece(context: Context, profile: LineProfile, index: int) -> tuple[fmpq, fmpq]:

@@ -55,6 +55,9 @@ RANDOM_LINES = 0.25
 
 COUNTEREXAMPLE_BITS = 40
 
+SIGN_ROUNDS = 3
+"""Times that a network of rounded answers may agree without its signs before nothing more is searched for these."""
+
 
 @dataclasses.dataclass(frozen=True)
 class AnyDepthOptions:
@@ -175,13 +178,20 @@ class AnyDepth:
 
     def _rounds(self) -> Outcome:
         left, stuck = self.options.rounds, None
+        signs_left = SIGN_ROUNDS
         while True:
             self._explain()
             bad = np.empty((0, self.state.slice.rank))
-            if not self.state.unexplained(for_certain=True) and self.output_reader.read():
+            explained = bool(self.state.layers) and not self.state.unexplained(for_certain=True)
+            if explained and self.output_reader.read():
                 bad = self.examiner.verify()
                 if self.examiner.verified.agrees:
-                    return Outcome.COMPLETE
+                    # Rounded answers agree with a wrong row, too, where its neuron is seldom seen; its signs do not.
+                    if self.state.numbers.exact or not self.assembly.affine_rest():
+                        return Outcome.COMPLETE
+                    signs_left -= 1
+                    if signs_left == 0:
+                        return Outcome.SIGNS_OPEN
                 # What the last borders taught nothing about, new ones will not explain either.
                 state = self._state()
                 if state != stuck and self.examiner.learn_from(bad):

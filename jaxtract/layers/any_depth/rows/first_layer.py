@@ -58,7 +58,12 @@ def measure_line(
         columns = np.concatenate([columns, gradient_columns(asker, line, profile, pieces, more)], axis=2)
         axes += more
         rank, chosen, regions = _independent(columns)
-        if rank + SPARE_COLUMNS <= len(axes) and _independent(np.concatenate([columns, along], axis=2))[0] == rank:
+        # On a line along which f is constant no column says which coordinates matter.
+        if (
+            rank
+            and rank + SPARE_COLUMNS <= len(axes)
+            and _independent(np.concatenate([columns, along], axis=2))[0] == rank
+        ):
             return _sliced(asker, line, profile, columns, axes, chosen, regions)
         size = max(6, min(24, len(axes) // 4))
     return whole_space(inputs), _whole(line, profile, columns, axes)
