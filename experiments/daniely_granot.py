@@ -64,12 +64,12 @@ from jaxtract.pictures.figures import save_figure
 SWEEPS = {
     "depth 2: inputs d, d-20-1": [(d, 20, 1) for d in (5, 10, 20, 40, 80)],
     "depth 2: width k, 20-k-1": [(20, k, 1) for k in (5, 10, 20, 40, 80)],
-    "depth 3: size 2n, 2n-n-2n-1": [(2 * n, n, 2 * n, 1) for n in range(3, 13)],
+    "depth 3: size 2n, 2n-n-2n-1": [(2 * n, n, 2 * n, 1) for n in (3, 4, 6, 8, 12)],
 }
 """Shapes that differ in one number, or in one size."""
 
-WIDE = [(20, 200, 1), (2, 200, 1), (4, 400, 1)]
-"""Up to 100 times as many neurons as inputs: their signs take lattice reduction, and minutes."""
+WIDE = [(20, 200, 1), (4, 400, 1)]
+"""10 and 100 times as many neurons as inputs: their signs take lattice reduction, or are left open."""
 
 BEYOND = [(6, 9, 9, 1), (8, 12, 12, 1), (8, 8, 4, 1)]
 """First layers wider than the input, or than the second layer: the second theorem does not speak of them."""
