@@ -69,7 +69,7 @@ SWEEPS = {
 """Shapes that differ in one number, or in one size."""
 
 WIDE = [(20, 200, 1), (4, 400, 1)]
-"""10 and 100 times as many neurons as inputs: their signs take lattice reduction, or are left open."""
+"""10 and 100 times as many neurons as inputs: more than lattice reduction finds the signs of."""
 
 BEYOND = [(6, 9, 9, 1), (8, 12, 12, 1), (8, 8, 4, 1)]
 """First layers wider than the input, or than the second layer: the second theorem does not speak of them."""
