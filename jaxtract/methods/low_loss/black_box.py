@@ -32,6 +32,9 @@ ROUGHER = 64.0
 PLATEAU = 4.0
 """Noise does not change with the length of a segment; a bend grows by 8 from one length to the next."""
 
+FEWEST_ALIKE = 3
+"""Lengths that must show the same: a bump makes the same of the few that are longer than it is wide."""
+
 
 class BlackBox:
     """A counted oracle asked at float64 points, answering in float64.
@@ -123,8 +126,8 @@ def _last_bit(values: np.ndarray) -> float:
 
 
 def _plateau(sizes: np.ndarray) -> float:
-    """The largest of the longest run of neighbours that are positive and within a factor ``PLATEAU``."""
-    best: tuple[int, float] = (0, 0.0)
+    """The largest of the longest run of positive neighbours within a factor ``PLATEAU``; 0 if that run is short."""
+    best: tuple[int, float] = (FEWEST_ALIKE - 1, 0.0)
     for start in range(len(sizes)):
         stop = start
         while stop < len(sizes) and sizes[stop] > 0:

@@ -13,6 +13,7 @@ gradients between them, merge what is nearer than can be told apart, and keep an
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 
@@ -252,11 +253,15 @@ class _Learner:
         worst = self.points[np.argsort(-squares)[:NEXT_LINES]]
         unexplained, lines = self._kinks(self.known.model, units, worst)
         units = np.maximum(units, self.box.noise)
+        earlier: list[Candidates] = []
         for line in lines:
             kinks = line.merged(MEASURABLE)
             if len(kinks.places):
                 found = self._measured(unexplained, kinks, np.arange(len(kinks.places)), units)
-                self.known = self.known.absorbed(found, least / math.sqrt(len(self.known.model) + 1))
+                # All lines show what the same model leaves: what two of them show is not to be added twice.
+                new = functools.reduce(Candidates.unlike, earlier, found)
+                self.known = self.known.absorbed(new, least / math.sqrt(len(self.known.model) + 1))
+                earlier.append(found)
         self.progress.neurons(len(self.known.model), None)
         self.known = self.known.with_model(fit_remainder(self.known.model, self.points, self.values))
 

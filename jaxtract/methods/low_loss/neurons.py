@@ -50,6 +50,14 @@ class Candidates:
         """(neurons,) error of the hyperplane over the Gaussian bulk: a far kink says little about where it is near."""
         return self.errors * (1 + self.distances / np.sqrt(self.normals.shape[1]))
 
+    def unlike(self, others: Candidates) -> Candidates:
+        """Those that are on the hyperplane of none of the others, as far as errors tell."""
+        rows, known = (np.concatenate([x.normals, x.offsets[:, None]], axis=1) for x in (self, others))
+        side = np.where(rows @ known.T < 0, -1.0, 1.0)[..., None]
+        distance = np.linalg.norm(rows[:, None] - side * known, axis=2)
+        kept = (distance > SAME * (self.spread[:, None] + others.spread)).all(axis=1)
+        return Candidates(*(getattr(self, field.name)[kept] for field in dataclasses.fields(self)))
+
     def scaled(self, units: np.ndarray) -> Candidates:
         """With factors in units of the outputs."""
         return dataclasses.replace(self, factors=self.factors * units)
