@@ -15,7 +15,7 @@ from jaxtract.methods.low_loss.fit import fit_all, fit_outputs, mean_square, pru
 from jaxtract.methods.low_loss.hinges import Hinges
 from jaxtract.methods.low_loss.lines import Staircase, kinks_on_lines
 from jaxtract.methods.low_loss.near_folds import LARGEST_WEIGHT, near_folds
-from jaxtract.methods.low_loss.neurons import measure
+from jaxtract.methods.low_loss.neurons import Candidates, measure
 from jaxtract.methods.low_loss.pursue import with_best_guess
 from jaxtract.methods.low_loss.square_loss import empirical_bernstein, largest_share, measure_loss, most_on_share
 from jaxtract.network.families import FAMILIES, he, wide_range
@@ -248,6 +248,21 @@ def test_neurons_of_a_line_are_those_of_the_network():
     assert np.allclose(np.abs(found.factors[:, 0]) * 1e-14, strength, rtol=1e-6)
 
 
+def test_what_two_lines_show_is_told_from_what_one_shows():
+    """Rows may differ by three standard errors and point the other way; a far kink says little about its hyperplane."""
+    x, y = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+
+    def candidates(rows, errors, distances):
+        rows = np.array(rows)
+        ones = np.ones((len(rows), 1))
+        return Candidates(rows[:, :2], rows[:, 2], ones, np.array(errors), np.array(distances))
+
+    known = candidates([[*x, 0.5], [*y, 0.0]], [1e-6, 1e-6], [0.0, 0.0])
+    found = candidates([[*x, 0.5 + 2e-6], [*-x, -0.5], [*x, 0.51], [*y, 1e-3]], [1e-6] * 4, [0.0, 0.0, 0.0, 1e6])
+    assert found.unlike(known).offsets.tolist() == [0.51]
+    assert len(found.unlike(known.unlike(known)).offsets) == 4
+
+
 def random_hinges(count, inputs, outputs, seed=0):
     rng = np.random.default_rng(seed)
     normals = rng.standard_normal((count, inputs))
@@ -300,6 +315,30 @@ def test_rounding_that_hides_where_a_function_is_constant():
     assert 2.0**-17 < box.relative[0] < 2.0**-12
     result = chen_klivans_meka(oracle_of(rounded(bump, 14), 1), epsilon=1e-6)
     assert result.outcome is LossOutcome.REACHED and true_loss(bump, result, 1) <= 1e-6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bumps_are_not_taken_for_noise(seed):
+    """Segments longer than a bump is wide all show about the same of it, which is no noise of the answers."""
+    rng = np.random.default_rng(seed)
+    normals, offsets = rng.standard_normal((4, 8)) / np.sqrt(8), rng.standard_normal(4)
+    steep = lambda z: np.maximum(z, 0) - 2 * np.maximum(z - 0.05, 0) + np.maximum(z - 0.1, 0)  # noqa: E731
+    box = black_box(rounded(lambda x: steep(x @ normals.T + offsets).sum(axis=1, keepdims=True) - 0.03, 16), 8)
+    assert box.relative[0] < 2.0**-14
+
+
+def test_narrow_bumps_are_found_also_where_few_inputs_meet_them():
+    """Four bumps 0.01 wide and 0.5 high, one of them met by one input in 2000; at float64 and at 16 bits."""
+    rng = np.random.default_rng(1)
+    normals = rng.standard_normal((4, 8))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    offsets, steps = np.array([-0.4, 2.0, 0.6, 0.7]), np.array([0.0, 0.005, 0.01])
+    rows, factors = np.repeat(normals, 3, axis=0), np.tile([100.0, -200.0, 100.0], 4)[:, None]
+    f = lambda x: np.maximum(x @ rows.T + (offsets[:, None] - steps).ravel(), 0) @ factors + 0.3  # noqa: E731
+    for answers in (f, rounded(f, 16)):
+        result = chen_klivans_meka(oracle_of(answers, 8), epsilon=1e-8, options=LossOptions(seed=1))
+        assert result.outcome is LossOutcome.REACHED, result.describe()
+        assert true_loss(f, result, 8) <= 1e-8
 
 
 def test_decimal_rounding_is_found_out():
@@ -374,6 +413,13 @@ def test_most_on_a_share_is_the_tail(share):
     assert chi2.isf(share, 1) == pytest.approx(q**2, abs=1e-12)
 
 
+def test_squares_beyond_what_the_interval_allows_for_are_counted():
+    squares = np.array([0.0] * 995 + [1.0, 3.9, 4.1, 100.0, 1e6])
+    loss = measure_loss(np.ones(10), squares, inputs=1, confidence=0.99, constant=0.0, slope=1.0)
+    assert loss.above == 3 and loss.cap == 4 and loss.mean == pytest.approx((1 + 3.9 + 3 * 4) / 1000)
+    assert loss.share_beyond > 3 / 1000
+
+
 def test_a_rare_bump_is_in_what_the_inputs_could_not_show():
     """A difference that no sample met adds less than ``most_beyond`` says."""
     rng = np.random.default_rng(0)
@@ -383,7 +429,7 @@ def test_a_rare_bump_is_in_what_the_inputs_could_not_show():
     squares = bump(x)[:, 0] ** 2
     loss = measure_loss(squares[:200], squares, inputs=1, confidence=0.99, constant=0.0, slope=slope)
     truth = slope**2 * ((1 + where**2) * norm.sf(where) - where * norm.pdf(where))
-    assert loss.mean == 0 and loss.upper < truth < loss.upper + loss.most_beyond
+    assert loss.mean == 0 and loss.upper < truth < loss.upper + loss.most_beyond and loss.above == 0
     assert "2000 inputs" in str(loss)
 
 
