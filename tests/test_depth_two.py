@@ -439,7 +439,7 @@ def signs_open():
 
 
 OUTCOMES = {
-    Outcome.SIGNS_OPEN: signs_open,
+    Outcome.WEIGHTS_OPEN: signs_open,
     Outcome.COMPLETE: lambda: extract(he((3, 4, 1), 0).exact()),
     Outcome.BUDGET_SPENT: lambda: extract(he((3, 4, 1), 0).exact(), max_queries=10),
     Outcome.INTERRUPTED: lambda: extract(Tampered(he((3, 4, 1), 0), interrupted)),

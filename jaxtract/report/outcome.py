@@ -21,9 +21,9 @@ class Outcome(enum.Enum):
         "the boundaries bend: f is not a network of one hidden layer; the parts found are kept, "
         "but this method cannot finish"
     )
-    SIGNS_OPEN = (
-        "every fresh query is explained, but the signs of the last hidden layer do not come out; extra neurons carry "
-        "an affine rest: some weight is wrong or was not seen, or two neurons lie on one hyperplane; try another --seed"
+    WEIGHTS_OPEN = (
+        "every fresh query is explained, but not every weight is known: a row is rough, or signs of the last hidden "
+        "layer do not come out (a weight is wrong, or two neurons lie on one hyperplane); try another --seed"
     )
     COUNTEREXAMPLES_LEFT = (
         "some fresh queries still disagree after the last round; raise --resolution or the number of rounds"

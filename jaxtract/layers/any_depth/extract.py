@@ -55,8 +55,8 @@ RANDOM_LINES = 0.25
 
 COUNTEREXAMPLE_BITS = 40
 
-SIGN_ROUNDS = 3
-"""Times that a network of rounded answers may agree without its signs before nothing more is searched for these."""
+OPEN_ROUNDS = 3
+"""Times that a network of rounded answers may agree, its weights not determined, before nothing more is searched."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +178,7 @@ class AnyDepth:
 
     def _rounds(self) -> Outcome:
         left, stuck = self.options.rounds, None
-        signs_left = SIGN_ROUNDS
+        open_left = OPEN_ROUNDS
         while True:
             self._explain()
             bad = np.empty((0, self.state.slice.rank))
@@ -186,12 +186,12 @@ class AnyDepth:
             if explained and self.output_reader.read():
                 bad = self.examiner.verify()
                 if self.examiner.verified.agrees:
-                    # Rounded answers agree with a wrong row, too, where its neuron is seldom seen; its signs do not.
-                    if self.state.numbers.exact or not self.assembly.affine_rest():
+                    # Rounded answers agree with a wrong row, too, where its neuron is seldom seen.
+                    if self.assembly.determined():
                         return Outcome.COMPLETE
-                    signs_left -= 1
-                    if signs_left == 0:
-                        return Outcome.SIGNS_OPEN
+                    open_left -= 1
+                    if open_left == 0:
+                        return Outcome.WEIGHTS_OPEN
                 # What the last borders taught nothing about, new ones will not explain either.
                 state = self._state()
                 if state != stuck and self.examiner.learn_from(bad):

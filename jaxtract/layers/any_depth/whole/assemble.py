@@ -19,6 +19,9 @@ from precision.dyadic import power_of_two
 VALUE_BITS = 16
 """Bits that a value of the recovered function may be rougher than the roughest of its rows."""
 
+KNOWN_BITS = 8
+"""Bits to which the rows of a finished network must be known, each against its largest number."""
+
 SCALING_BITS = 2
 """Bits that the free scales of neurons cost a statement about single weights."""
 
@@ -86,6 +89,16 @@ class Assembly:
     def affine_rest(self) -> bool:
         """Whether the last layer has more neurons than boundaries: some carry an affine rest."""
         return self.state.output is not None and self.state.output.network.widths[1] > len(self.state.layers[-1].rows)
+
+    def determined(self) -> bool:
+        """Whether a network that agrees is known, too: no affine rest, and with few bits no row that is hardly known.
+
+        A row too many, or one that is wrong where its neuron is seldom seen, leaves the polished parameters loose.
+        """
+        if self.state.numbers.exact or self.state.with_skips is not None:
+            return True
+        rough = self.state.numbers.few_bits and (self.accuracy() or 0) < KNOWN_BITS
+        return not rough and not self.affine_rest()
 
     def accuracy(self) -> int | None:
         """Bits of the network's rows, against the largest number of each; None where they are exact.
