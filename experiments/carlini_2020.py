@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="SHAPE", help="such as 10-20-20-1")
     options = parser.parse_args()
     shapes = list(SMALL) if options.small else chosen_shapes(options.only)
-    console = Console()
+    console = Console(width=150)
     results: dict[tuple[int, ...], list[Trial]] = {}
     for widths in shapes:
         seeds = 1 if options.small else SEEDS.get(widths, MOST_SEEDS)

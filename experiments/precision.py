@@ -4,41 +4,59 @@ Claim: in rational arithmetic nothing is lost at any depth; with P-bit answers a
 decides the accuracy; with doubles the loss is the same, but 53 bits are all there is (Carlini, Jagielski,
 Mironov 2020 reach 2^-26 to 2^-39 in float64; their section 7 refines what is left).
 
-Set-up: He Gaussian networks 8-8-...-8-1 with 1 to 8 hidden layers, biases N(0, 0.1^2), served without rounding
-(exact), in float64, or with as many bits as the context asks for (mp). For mp every number gets 2,048 further random
-bits, so that answers really are rounded (those of float64 weights at short inputs fit into 256 bits and are exact).
-"asked" is what mp is told to deliver, "answer bits" what the oracle rounds to. Attained: -log2 of the largest
-error of a weight or bias, relative to the largest of its row, over the matched neurons, computed over the rationals;
-"all" when it is zero. Lost = answer bits - attained. Seeds 0, 1, 2, ... for network and queries; worst and median seed.
+Set-up: He Gaussian networks with 1 to 8 hidden layers that narrow towards the output (widths in the table), biases
+N(0, 0.1^2), served without rounding (exact), in float64, or with as many bits as the context asks for (mp). For mp
+every number gets 2,048 further random bits, so that answers really are rounded (those of float64 weights at short
+inputs fit into 256 bits and are exact). Seeds: the first ones whose neurons are all on for 1 to 99 % of Gaussian
+inputs; the same for the queries. "asked" is what mp is told to deliver, "answer bits" what the oracle rounds to.
+Attained: -log2 of the largest error of a weight or bias, relative to the largest of its row, over the matched neurons,
+computed over the rationals; "all" when it is zero. Lost = answer bits - worst attained. Incomplete results count as not
+found. An extraction is stopped after --limit seconds; networks that are not found exactly are not tried with rounding.
 
-Run: python -m experiments.precision [--small] [--depths 1 2 ...] [--seeds N] [--out DIR]
+Run: python -m experiments.precision [--small] [--depths 1 2 ...] [--seeds N] [--limit S] [--out DIR]
 
-Result (python 3.11.7, jax 0.10.2, python-flint 0.9.0, 2 cores, other work running; --depths 1 with 5 seeds,
---depths 2 --seeds 3; under one minute together):
+Result (python 3.11.7, jax 0.10.2, python-flint 0.9.0, 2 cores under three times their load; --depths 1 2 3 4 --seeds 2
+--limit 120, seeds 0 and 1, from three layers on 0 and 2; stopped after float64 at four layers; s is the median):
 
-    hidden layers  context (asked)  found   answer bits  attained (worst, median)  lost  claim
-    1              float64          5 of 5  53           45, 48                    8     approximate
-    1              mp 64            5 of 5  171          118, 121                  53    refined
-    1              mp 128           5 of 5  256          180, 183                  76    refined
-    1              mp 256           5 of 5  427          308, 312                  119   refined
-    1              mp 512           5 of 5  768          563, 567                  205   refined
-    1              mp 1024          5 of 5  1451         1077, 1080                374   refined
-    1              exact            5 of 5  all          all, all                  0     exact
-    2              mp 64            3 of 3  171          164, 165                  7     refined
-    2              mp 128           3 of 3  256          248, 249                  8     refined
-    2              mp 256           3 of 3  427          419, 422                  8     refined
-    2              mp 512           3 of 3  768          760, 763                  8     refined
-    2              mp 1024          3 of 3  1451         1444, 1445                7     refined
-    2              exact            3 of 3  all          all, all                  0     exact
+    widths         context (asked)  found   answer bits  attained (worst, median)  lost  end                     s
+    32-12-1        float64          2 of 2  53           48, 48                    5     approximate             3
+    32-12-1        mp 64            2 of 2  171          112, 115                  59    refined                 0
+    32-12-1        mp 128           2 of 2  256          176, 177                  80    refined                 0
+    32-12-1        mp 256           2 of 2  427          304, 307                  123   refined                 0
+    32-12-1        mp 512           2 of 2  768          560, 562                  208   refined                 1
+    32-12-1        mp 1024          2 of 2  1451         1071, 1074                380   refined                 0
+    32-12-1        exact            2 of 2  all          all, all                  0     exact                   0
+    32-12-8-1      float64          2 of 2  53           47, 48                    6     approximate             12
+    32-12-8-1      mp 64            2 of 2  171          167, 168                  4     refined                 9
+    32-12-8-1      mp 128           2 of 2  256          253, 254                  3     refined                 9
+    32-12-8-1      mp 256           2 of 2  427          423, 424                  4     refined                 10
+    32-12-8-1      mp 512           2 of 2  768          764, 765                  4     refined                 12
+    32-12-8-1      mp 1024          2 of 2  1451         1447, 1448                4     refined                 14
+    32-12-8-1      exact            2 of 2  all          all, all                  0     exact                   2
+    32-12-8-6-1    float64          1 of 2  53           47, 47                    6     approximate; incomplete 87
+    32-12-8-6-1    mp 64            2 of 2  171          95, 132                   76    refined                 63
+    32-12-8-6-1    mp 128           1 of 2  256          253, 253                  3     refined; incomplete     93
+    32-12-8-6-1    mp 256           2 of 2  427          424, 424                  3     refined                 35
+    32-12-8-6-1    mp 512           2 of 2  768          762, 763                  6     refined                 48
+    32-12-8-6-1    mp 1024          2 of 2  1451         1445, 1446                6     refined                 66
+    32-12-8-6-1    exact            2 of 2  all          all, all                  0     exact                   9
+    32-12-8-6-4-1  float64          0 of 2  53           -                         -     not in time; incomplete 114
+    32-12-8-6-4-1  exact            1 of 2  all          all, all                  0     exact; not in time      67
 
-    1 hidden layer(s): attained = 0.750 answer bits -8.6
-    2 hidden layer(s): attained = 1.000 answer bits -5.2
+    1 hidden layer(s): attained = 0.750 answer bits -13.8; 120.2 bits lost (median)
+    2 hidden layer(s): attained = 1.000 answer bits -2.7; 2.7 bits lost (median)
+    3 hidden layer(s): attained = 1.016 answer bits -22.2; 3.2 bits lost (median)
+    from two hidden layers on, a layer costs 0.5 bits
 
-Conclusion: at two hidden layers all parameters are polished together at the end, and of the bits of an answer 7 or 8
-are lost whatever their number: the accuracy is that of the answers, not of the way. One hidden layer in mp is not
-polished, and of every four bits three arrive: the fourth goes into differences that are chosen short so that near
-kinks are told apart. Polishing brings float64 from 28 bits to 45, 8 short of a double. What a layer costs beyond the
-second is not measured yet: three and more hidden layers of width 8 did not end within five minutes, and have no row.
+Four hidden layers in mp were not run to their end. Five were not found exactly in 180 s (one seed), six not in 240 s
+(one network, with neurons that are never on); seven and eight have no result.
+
+Conclusion: where all parameters are polished together at the end, two and three hidden layers, the accuracy is that of
+an answer less 2 to 6 bits, whatever the number of bits, and a layer costs about half a bit. One network of three layers
+came out of mp 64 at 95 bits of 171 (64 were asked), for a reason that was not looked into. float64 stops at 47 to 48
+bits, 5 or 6 short of a double, at every depth at which it finds the network; what ends it at depth is that it does not
+find it (one of two at three layers, none at four). One hidden layer in mp is not polished, and of every four bits three
+arrive: the fourth goes into differences that are chosen short so that near kinks are told apart.
 """
 
 from __future__ import annotations

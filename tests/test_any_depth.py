@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from flint import fmpq, fmpz_mat
+from flint import fmpq, fmpq_mat, fmpz_mat
 
 from jaxtract import AnyDepthOptions, ExtractOptions, Outcome, certify, extract_any_depth, extract_network, load_target
 from jaxtract.geometry.boundary_points import boundary_points
@@ -17,6 +17,7 @@ from jaxtract.layers.any_depth.walk.row_system import InconsistentRow, RowSystem
 from jaxtract.layers.any_depth.walk.transversal import kink_between
 from jaxtract.layers.any_depth.whole.extreme_lines import extreme_line, extreme_points
 from jaxtract.measurement.bend_test import bends
+from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import exact_network, he
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.points import scattered, stars
@@ -360,3 +361,14 @@ def test_slices_ask_the_black_box_where_they_should():
     asker = SliceAsker(CountingOracle(ExactNetworkOracle(network), EXACT), chosen)
     answers = asker.ask(scattered(from_float64(np.array([[1.5, -2.0]]))), "measure")
     assert answers[0, 0] == network([0, fmpq(3, 2), 0, -2, 0])[0]
+
+
+def test_a_function_that_is_constant_on_most_lines_is_no_error():
+    """All that is not constant is near the origin, where hardly any line comes."""
+    inner = he((6, 12, 1), 0).exact().weights[0]
+    both = fmpq_mat(inner.tolist() + [[-x for x in row] for row in inner.tolist()])
+    weights = (both, fmpq_mat([[fmpq(-1)] * 24]), fmpq_mat([[fmpq(1)]]))
+    biases = (fmpq_mat([[fmpq(0)]] * 24), fmpq_mat([[fmpq(1, 1000)]]), fmpq_mat([[fmpq(0)]]))
+    oracle = ExactNetworkOracle(ExactNetwork(weights, biases))
+    found = extract_any_depth(oracle, EXACT, options=AnyDepthOptions(verify_inputs=20, rounds=1))
+    assert found.outcome is Outcome.COUNTEREXAMPLES_LEFT and found.claim == "incomplete" and found.network is None

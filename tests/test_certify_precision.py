@@ -37,3 +37,9 @@ def test_small_mode(monkeypatch, capsys, tmp_path):
     shown = capsys.readouterr().out
     assert "mp 1024" in shown and "attained =" in shown
     assert (tmp_path / "accuracy.svg").stat().st_size > 1000
+
+
+def test_an_extraction_ends_in_time_and_networks_live():
+    trial = precision.run(3, "exact", 0, limit=1)
+    assert trial.bits is None and trial.end == "not within 1 s" and trial.seconds < 10
+    assert precision.living(3, 2) == [0, 2]
