@@ -103,7 +103,7 @@ class LossOptions:
 
     seed: int = 0
     max_queries: int | None = None
-    rounds: int = 12
+    rounds: int = 36
     confidence: float = 0.99
     slope: float | None = None
 
