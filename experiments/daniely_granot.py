@@ -11,7 +11,8 @@ counts if ``certify`` proves the recovered one identical; ``covered`` are those 
 theorem, measured on what was recovered. Queries are those of search and measurement; the fit is a least-squares line
 through log queries over log parameters.
 
-Run: python -m experiments.daniely_granot [--small] [--out DIR]    (seeds 0, 1, 2, ... for network and queries)
+Run: python -m experiments.daniely_granot [--small] [--out DIR] [--parts PART ...]
+(seeds 0 .. 19 for network and queries)
 
 Result (python 3.11.7, jax 0.10.2, python-flint 0.9.0, 2 cores, other work running; 15 minutes):
 
@@ -60,6 +61,8 @@ from jaxtract.network.families import exact_network, he
 from jaxtract.pictures.charts import exponent, growth, rates
 from jaxtract.pictures.document import document_parser, varied
 from jaxtract.pictures.figures import save_figure
+
+PARTS = ("sweeps", "wide", "beyond")
 
 SWEEPS = {
     "depth 2: inputs d, d-20-1": [(d, 20, 1) for d in (5, 10, 20, 40, 80)],
@@ -167,20 +170,28 @@ def draw(sweeps: Mapping[str, Sequence[tuple[int, ...]]], trials: Sequence[Trial
 
 
 def main() -> None:
-    options = document_parser(__doc__, small="two sizes of each depth and one seed").parse_args()
-    sweeps, others, seeds = SWEEPS, [*WIDE, *BEYOND], SEEDS
+    parser = document_parser(__doc__, small="two sizes of each depth and one seed")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="parts to run")
+    options = parser.parse_args()
+    sweeps, wide, beyond, seeds = SWEEPS, WIDE, BEYOND, SEEDS
     if options.small:
-        sweeps, others, seeds = {name: shapes[:2] for name, shapes in SWEEPS.items()}, BEYOND[-1:], 1
-    shapes = dict.fromkeys([*(widths for sweep in sweeps.values() for widths in sweep), *others])
-    jobs = [(widths, seed) for widths in shapes for seed in range(seeds)]
+        sweeps, wide, beyond, seeds = {name: shapes[:2] for name, shapes in SWEEPS.items()}, [], BEYOND[-1:], 1
+    if "sweeps" not in options.parts:
+        sweeps = {}
+    swept = [widths for shapes in sweeps.values() for widths in shapes]
+    chosen = dict.fromkeys(
+        [*swept, *(wide if "wide" in options.parts else []), *(beyond if "beyond" in options.parts else [])]
+    )
+    jobs = [(widths, seed) for widths in chosen for seed in range(seeds)]
     console, trials = Console(width=130), []
     for widths, seed in track(jobs, "networks", console=Console(stderr=True), transient=True):
         trials.append(run(widths, seed))
         if not trials[-1].identical:
             console.print(f"{'-'.join(map(str, widths))} seed {seed}: not identical, {trials[-1].outcome}")
     console.print(table(trials))
-    console.print(laws(sweeps, trials))
-    if options.out:
+    if sweeps:
+        console.print(laws(sweeps, trials))
+    if options.out and sweeps:
         draw(sweeps, trials, options.out)
 
 
