@@ -178,11 +178,10 @@ def main() -> None:
         sweeps, wide, beyond, seeds = {name: shapes[:2] for name, shapes in SWEEPS.items()}, [], BEYOND[-1:], 1
     if "sweeps" not in options.parts:
         sweeps = {}
-    swept = [widths for shapes in sweeps.values() for widths in shapes]
-    chosen = dict.fromkeys(
-        [*swept, *(wide if "wide" in options.parts else []), *(beyond if "beyond" in options.parts else [])]
-    )
-    jobs = [(widths, seed) for widths in chosen for seed in range(seeds)]
+    chosen: list[tuple[int, ...]] = [widths for shapes in sweeps.values() for widths in shapes]
+    for part, shapes in (("wide", wide), ("beyond", beyond)):
+        chosen += shapes if part in options.parts else []
+    jobs = [(widths, seed) for widths in dict.fromkeys(chosen) for seed in range(seeds)]
     console, trials = Console(width=130), []
     for widths, seed in track(jobs, "networks", console=Console(stderr=True), transient=True):
         trials.append(run(widths, seed))
