@@ -239,12 +239,13 @@ class DepthTwo:
         return verified.agrees
 
     def _refined(self, network: ExactNetwork) -> Polished | None:
-        """By all parameters together; where these are too many, row by row."""
-        if network.parameters <= MOST_PARAMETERS:
-            return polish(self.oracle, network, self.rng)
-        found = polish_one_layer(self.oracle, network, self.rng, self.seen)
-        # A gradient whose step left its region contradicts the others: it is asked again.
-        return polish_one_layer(self.oracle, network, self.rng) if found is None and self.seen else found
+        """Row by row where that can be; else by all parameters together, if they are not too many."""
+        few = network.parameters <= MOST_PARAMETERS
+        found = polish_one_layer(self.oracle, network, self.rng, [] if few else self.seen)
+        if found is None and not few:
+            # A gradient whose step left its region contradicts the others: it is asked again.
+            found = polish_one_layer(self.oracle, network, self.rng)
+        return polish(self.oracle, network, self.rng) if found is None and few else found
 
     def _verified(self, network: ExactNetwork) -> Verified:
         return verify(

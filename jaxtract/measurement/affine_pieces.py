@@ -59,7 +59,7 @@ def measure_pieces(asker: Asker, line: Line, profile: LineProfile, *, pack: int 
     places = [inside_piece(context, profile, i) for i in range(len(profile.pieces))]
     if context.few_bits and len(line.base) >= WIDE:
         axes.append(line.pivot)  # what follows from the slope has the errors of all others together
-        places = with_long_steps(asker, line, profile, places)
+        profile, places = with_long_steps(asker, line, profile, places)
     packing = plan_packing(context, line, profile, pack)
     if packing is not None:
         yield from _measure_packed(asker, line, profile, places, axes, packing)

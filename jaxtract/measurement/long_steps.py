@@ -7,11 +7,12 @@ safe that are somewhat longer still, and a difference is asked once.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from flint import fmpq, fmpz_mat
 
-from jaxtract.oracle.points import points_on_line, rays
+from jaxtract.oracle.points import points_on_line, rays, scattered
 from jaxtract.search.context_lines import Asker
 from jaxtract.search.lines import Line, LineProfile
 from precision.dyadic import DyadicMatrix, floor_log2, power_of_two
@@ -24,10 +25,10 @@ REGIONS = 8
 """Regions that are looked at: those in which differences lose least."""
 
 WAYS = 3
-LENGTHS = (1, -1, -3, -5, -7)
+LENGTHS = (1, 0, -1, -2, -3, -4, -5, -7)
 """Directions, and lengths along them as powers of two of the region's width on the line."""
 
-ROUNDINGS = 4
+ROUNDINGS = 2
 """f is straight if three points agree to so many times the bound on the error of an answer."""
 
 SAFE_BITS = 3
@@ -36,14 +37,15 @@ SAFE_BITS = 3
 
 def with_long_steps(
     asker: Asker, line: Line, profile: LineProfile, places: Sequence[tuple[fmpq, fmpq]]
-) -> list[tuple[fmpq, fmpq]]:
+) -> tuple[LineProfile, list[tuple[fmpq, fmpq]]]:
     """(position, step) for every region of a line, the steps longer in those where differences lose least.
 
-    Queries count as ``measure``; as it was where the rounding of the black box was not measured.
+    There f is asked at the position, too: in a difference of two answers much of their rounding is the same.
+    Queries count as ``measure``; all is as it was where the rounding of the black box was not measured.
     """
-    context, found = asker.context, list(places)
+    context, found, pieces = asker.context, list(places), list(profile.pieces)
     if not isinstance(context, RoundedContext) or context.error_unit is None:
-        return found
+        return profile, found
     longer = floor_log2(fmpq(len(line.base))) // 2 - SAFE_BITS
     chosen = sorted(range(len(places)), key=lambda i: (1 + abs(places[i][0])) / places[i][1])[:REGIONS]
     bases = points_on_line(line.base, line.direction, [places[i][0] for i in chosen])
@@ -53,8 +55,8 @@ def with_long_steps(
     answers = asker.ask(rays(repeated, _signs(line), lengths), "measure")
     answers = answers.reshape(len(chosen), len(LENGTHS), WAYS, 2, -1)
     farthest = [max(abs(x) for x in row) for row in bases.rows()]
-    for i, unit, size, around in zip(chosen, units, farthest, answers, strict=True):
-        value = profile.pieces[i].on(context, places[i][0])
+    values = asker.ask(scattered(bases), "measure")
+    for i, unit, size, around, value in zip(chosen, units, farthest, answers, values, strict=True):
         bounds = [
             context.number(ROUNDINGS * context.error_unit * (1 + size + unit * power_of_two(bits))) for bits in LENGTHS
         ]
@@ -62,10 +64,11 @@ def with_long_steps(
             all(abs(x) <= bound for x in (ways.sum(axis=1) - 2 * value).ravel())
             for ways, bound in zip(around, bounds, strict=True)
         ]
-        longest = next((bits for k, bits in enumerate(LENGTHS) if all(straight[k:])), None)
-        if longest is not None:
-            found[i] = places[i][0], unit * power_of_two(longest + longer)
-    return found
+        first = next((k for k in range(len(LENGTHS)) if all(straight[k:])), None)
+        if first is not None:
+            found[i] = places[i][0], unit * power_of_two(LENGTHS[first] + longer)
+            pieces[i] = dataclasses.replace(pieces[i], position=places[i][0], value=value)
+    return dataclasses.replace(profile, pieces=tuple(pieces)), found
 
 
 def _signs(line: Line) -> DyadicMatrix:

@@ -29,8 +29,11 @@ from precision.context import Context
 from precision.dyadic import from_float, from_float64
 from precision.rounded import RoundedContext
 
-LEAST_SEEN, SEEN_SHARE = 4, 16
-"""Gradients from before that are used again, the best ones: so many, or one for every so many neurons."""
+LEAST_SPARED, SPARED_SHARE = 4, 16
+"""Neurons that are not measured again where enough gradients were seen: so many, or one of every so many."""
+
+REDUNDANT = 2
+"""Gradients from before that are used for every neuron that is spared, the best ones."""
 
 ROUGHER = 256.0
 """Only gradients that are at most so many times rougher than new ones are used again."""
@@ -111,8 +114,9 @@ def polish_one_layer(
     candidates = layer.off_boundaries(OFF, 0, rng)[: layer.width]
     enough = ROUGHER * np.median(layer.errors(candidates, unit))
     best = sorted((g for g in seen if g.size <= enough), key=lambda g: g.size)
-    best = best[: max(LEAST_SEEN, layer.width // SEEN_SHARE)]
-    points = candidates[_not_known(layer, best)]
+    spared = min(len(best), max(LEAST_SPARED, layer.width // SPARED_SHARE))
+    best = best[: REDUNDANT * spared]
+    points = candidates[_not_known(layer, best)[: layer.width - spared]]
     nearer = layer.off_boundaries(NEARER, HALVES, rng)
     values, around = _ask(oracle, points, layer.steps(points), nearer)
     found = [
@@ -198,14 +202,14 @@ def _system(layer: _Layer, gradients: Sequence[SeenGradient]) -> np.ndarray:
 
 
 def _not_known(layer: _Layer, seen: Sequence[SeenGradient]) -> np.ndarray:
-    """The neurons that are to be measured by themselves: all but as many as gradients were seen, the weakest first."""
+    """The neurons in the order in which they are to be measured by themselves, those first that were seen least."""
     if not seen:
         return np.arange(layer.width)
     # In units of their own jumps, an error is worst for the weakest.
     jumps = np.linalg.norm(layer.outgoing, axis=0) * layer.lengths
     *_, basis = np.linalg.svd(_system(layer, seen) * jumps, full_matrices=False)
     *_, order = qr(((np.eye(layer.width) - basis.T @ basis) / jumps[:, None]).T, mode="economic", pivoting=True)
-    return order[: layer.width - len(seen)]
+    return order
 
 
 def _ask(
