@@ -105,10 +105,10 @@ def polish_one_layer(
         BudgetSpent: before anything was asked.
     """
     context = oracle.context
-    if len(network.weights) != 2 or network.skips or not isinstance(context, RoundedContext):
+    if len(network.weights) != 2 or network.skips or network.widths[1] == 0:
         return None
     layer = _Layer.of(network)
-    if context.error_unit is None or layer.inverse is None:
+    if not isinstance(context, RoundedContext) or context.error_unit is None or layer.inverse is None:
         return None
     unit = to_float(context.error_unit)
     candidates = layer.off_boundaries(OFF, 0, rng)[: layer.width]
