@@ -12,7 +12,7 @@ from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, stacked, without_unread
 from jaxtract.layers.any_depth.kinks.input_slice import InputSlice, SliceAsker
 from jaxtract.layers.any_depth.rows.first_layer import straight
-from jaxtract.layers.any_depth.signs.layer_signs import composition
+from jaxtract.layers.any_depth.signs.layer_signs import Region, composition, signs_by_gradients
 from jaxtract.layers.any_depth.walk.row_system import InconsistentRow, RowSystem, Shared, determined, solve_shared
 from jaxtract.layers.any_depth.walk.transversal import kink_between
 from jaxtract.layers.any_depth.whole.extreme_lines import extreme_line, extreme_points
@@ -266,6 +266,26 @@ def test_composition_names_what_certainly_takes_part():
     found = composition(matrix, rationals([0, 3, 0]))
     assert found is not None and not found.present and found.absent == {0}
     assert composition(matrix, rationals([0, 0, 1])) is None
+
+
+@pytest.mark.parametrize("known", [2, 4, 6])
+def test_a_layer_that_lacks_neurons_gets_no_wrong_signs(known):
+    """Gradients have as many dimensions as there are known rows at most, so that all of them are explained."""
+    found = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        first, second = (rng.integers(-99, 100, (6, 6)) for _ in range(2))
+        behind = rng.integers(1, 100, 6)
+        sides = [rng.random((2, 6)) < [[0.8], [0.5]] for _ in range(12)]
+        layers = KnownLayers([fmpz_mat(first.tolist()), fmpz_mat(second[:known].tolist())], [[0] * 6, [0] * known])
+        regions = [
+            Region([a, b[:known]], rationals(((behind * b) @ second @ np.diag(a) @ first).tolist()), frozenset())
+            for a, b in sides
+        ]
+        signs, _ = signs_by_gradients(layers, regions)
+        assert -1 not in signs
+        found += sum(signs)
+    assert known < 6 or found > 40
 
 
 def test_slice_completes_rows_and_moves_points():

@@ -105,7 +105,8 @@ def signs_by_gradients(layers: KnownLayers, regions: Iterable[Region]) -> tuple[
 
     A neuron that takes part is on in the region. One that takes no part but bends f at the region's border is on
     beyond it. 0 where nothing was seen, or where the same neuron was seen on at both sides: two neurons on one
-    hyperplane. When some region is not explained, a neuron is missing, and only regions count where it would show.
+    hyperplane. A neuron that is missing and on would show in a gradient that no combination explains, or, where the
+    known ones explain every gradient, in one that takes part of all of them: only other regions count.
     """
     found = [
         (region, composition(layers.forms(layers.depth - 1, region.pattern)[0], region.gradient)) for region in regions
@@ -114,7 +115,7 @@ def signs_by_gradients(layers: KnownLayers, regions: Iterable[Region]) -> tuple[
     width = layers.widths[-1]
     plus, minus = np.zeros(width, dtype=bool), np.zeros(width, dtype=bool)
     for region, taking in found:
-        if taking is None or (unexplained and not _shows_missing(layers, region.pattern)):
+        if taking is None or not (taking.absent or _shows_missing(layers, region.pattern)):
             continue
         side = region.pattern[-1]
         for i in taking.present | (taking.absent & region.borders):
