@@ -76,8 +76,8 @@ class WalkedRows:
         if not all(signs):
             self.signs.from_walks(level, walks)
             if not few_signs and self.state.layers[level - 2].signs.count(0) == signs.count(0):
-                if any(walk.trusted for walk in walks):
-                    # Equations that do not fit together: the layer before lacks a neuron. New lines will show it.
+                if any(walk.trusted and walk.system.tells_signs() for walk in walks):
+                    # No signs fit its equations: the layer before lacks a neuron. New lines will show it.
                     self.state.blocked = level
                 else:
                     self.sign_walks *= 2

@@ -16,6 +16,7 @@ from flint import arb_mat, fmpq, nmod_mat
 
 from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern, whole
 from jaxtract.layers.any_depth.walk.row_system import (
+    FEWEST_EQUATIONS,
     InconsistentRow,
     RowSystem,
     determined,
@@ -26,8 +27,12 @@ from jaxtract.layers.any_depth.walk.row_system import (
 from precision.ball_algebra import has_balls, reduce_rows
 from precision.balls import vanishes
 from precision.context import Number, integer_rows
+from precision.lattice import signs_by_lattice
 
 PRIME = (1 << 61) - 1
+
+SUBSET_SUM_BITS = 256
+"""Leading bits of the equations that lattice reduction looks at; what it proposes must hold exactly."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,7 +239,7 @@ def signs_by_rows(systems: Sequence[RowSystem]) -> list[int]:
 
     A neuron whose E is determined tells signs alone. What is left open is solved from all of them together: where a
     weight w_i is known, E_i = (side_i + s_i) w_i / 2 is linear in the sign. Systems that contradict the others are left
-    out; a solution counts only where it is +1 or -1.
+    out; a solution counts only where it is +1 or -1. Where all are fewer equations than signs, a subset sum tells.
     """
     if not systems:
         return []
@@ -256,9 +261,26 @@ def signs_by_rows(systems: Sequence[RowSystem]) -> list[int]:
         if solution is None:
             continue
         kept += rows
-        for i, sign in solution.items():
+        for i, sign in {**_by_subset_sum(rows, width), **solution}.items():
             signs[i] = sign or signs[i]
     return signs
+
+
+def _by_subset_sum(rows: list[list[Number]], width: int) -> dict[int, int]:
+    """The signs that the equations of one neuron hold for exactly; none where they are too few to be believed."""
+    if has_balls(rows) or len(rows) < FEWEST_EQUATIONS:
+        return {}
+    table = np.array([[fmpq(x) for x in row] for row in rows], dtype=object)
+    open_ = [i for i in range(width) if any(x != 0 for x in table[:, i])]
+    if not open_:
+        return {}
+    sizes = [max(abs(x) for x in row) for row in table]
+    table = np.array([row / size for row, size in zip(table, sizes, strict=True)], dtype=object)
+    columns, target = table[:, open_], table[:, width]
+    found = signs_by_lattice(columns, target, error_bits=SUBSET_SUM_BITS)
+    if found is None or any(x != 0 for x in columns @ np.array([fmpq(s) for s in found], dtype=object) - target):
+        return {}
+    return dict(zip(open_, found, strict=True))
 
 
 def _consistent(rows: list[list[Number]], width: int) -> dict[int, int] | None:

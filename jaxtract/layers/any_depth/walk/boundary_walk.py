@@ -184,10 +184,10 @@ class BoundaryWalk:
         return self.crossings >= FEWEST_CROSSINGS and not self.given_up and not self.inconsistent
 
     def _enough_for_signs(self) -> bool:
-        """Signs are open, and this neuron alone can tell them: all of E is determined, and a few weights are known."""
+        """Signs are open, and this neuron alone can tell them, once a few weights are known."""
         if self.system.signs.all() or self.own == 0:
             return False
-        return self.crossings >= FEWEST_CROSSINGS and self.system.rank() == self.system.width
+        return self.crossings >= FEWEST_CROSSINGS and self.system.tells_signs()
 
     def _open_targets(self) -> list[int]:
         linear = self.layers.linear[self.own]
@@ -245,10 +245,10 @@ class BoundaryWalk:
         """Neurons whose crossing teaches something: (layer: neurons).
 
         Open weights; and while signs are open, neurons of earlier layers that were off when the walk began, because
-        only they add an equation.
+        only they add an equation. Exactly known, an open weight serves the signs as well as an equation does.
         """
         targets = {self.own: self._open_targets(), **self._open_carriers()}
-        if not self.system.signs.all():
+        if not self.system.signs.all() and not (self.layers.exact and targets[self.own]):
             for layer, neurons in self._earlier.items():
                 targets[layer] = sorted(neurons)
         return targets

@@ -22,6 +22,9 @@ from precision.estimates import NoFitError, fitted
 
 PRIME = (1 << 61) - 1
 
+FEWEST_EQUATIONS = 2
+"""Exact equations in the signs alone that are believed: a wrong neuron fulfils not even one but by accident."""
+
 
 class InconsistentRow(Exception):  # noqa: N818  (a finding about the neuron, not a failure)
     """The equations contradict each other: the neuron does not belong to this layer."""
@@ -102,14 +105,27 @@ class RowSystem:
             raise InconsistentRow
         self._weights_from_start()
 
-    def rank(self) -> int:
-        """Unknown E that are determined or would be, counted as dimensions (modulo a prime)."""
+    def tells_signs(self) -> bool:
+        """Whether the equations are enough for the open signs of all neurons that were crossed.
+
+        Each is one of two: where all is exact, few equations tell them, once those that were not crossed are
+        eliminated. Between balls all E must be determined.
+        """
         open_, rows = self._open_rows()
-        return self.width - len(open_) + (rank_of([row[:-1] for row in rows]) if rows and open_ else 0)
+        if not open_:
+            return True
+        rank = rank_of([row[:-1] for row in rows]) if rows else 0
+        if rank == len(open_):
+            return True
+        free = sum(i not in self.weights for i in open_)
+        return not has_balls(rows) and rank - free >= FEWEST_EQUATIONS
 
     def signs_found(self) -> dict[int, int]:
-        """Signs of rows of the layer before, where E and w tell. Raises InconsistentRow when it is no sign."""
-        found = {}
+        """Signs of rows of the layer before, where E and w tell. Raises InconsistentRow when it is no sign.
+
+        Once some were told so, E is believed where no crossing shows the weight, too: what takes part is on.
+        """
+        found, proven = {}, sum(i in self.weights and i in self.start for i in range(self.width) if self.signs[i])
         for i, weight in self.weights.items():
             if vanishes(weight) or i not in self.start or self.signs[i]:
                 continue
@@ -118,6 +134,9 @@ class RowSystem:
                 raise InconsistentRow
             if sign:
                 found[i] = sign
+        if proven + len(found) >= FEWEST_EQUATIONS:
+            on = [i for i, e in self.start.items() if e != 0 and i not in self.weights and not self.signs[i]]
+            found.update((i, 1 if self.side[i] else -1) for i in on)
         return found
 
     def _open_rows(self) -> tuple[list[int], list[list[Number]]]:
