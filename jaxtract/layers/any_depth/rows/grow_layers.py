@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
 from flint import arb, arb_mat, fmpq
 
 from jaxtract.geometry.known_layers import KnownLayers
@@ -24,6 +25,15 @@ from precision.balls import vanishes
 
 PATIENCE = 3
 """How many times lines are added to find what a layer lacks before the next layer is begun without it."""
+
+
+def _where_off(layers: KnownLayers, row: Row, count: int) -> list[np.ndarray]:
+    """Of the places where a row was seen those at which the last ``count`` neurons of the layer before are off."""
+    return (
+        [x for x in row.seen_at if not np.any(layers.values64(x[None, :])[-1][0, -count:] > 0)]
+        if count
+        else row.seen_at
+    )
 
 
 class Growth:
@@ -68,7 +78,11 @@ class Growth:
         self.signs.by_readers(level, later[0])
         if not all(self.state.layers[-1].signs):
             return
-        readers = [dataclasses.replace(row, weights=[*row.weights, *([None] * added)]) for row in later[0].rows]
+        known = self.state.known(level)
+        readers = [
+            dataclasses.replace(row, weights=[*row.weights, *([None] * added)], seen_at=_where_off(known, row, added))
+            for row in later[0].rows
+        ]
         self.state.layers += [FoundLayer(readers, later[0].signs), *later[1:]]
         self.state.carry_scales(level, factors)
 

@@ -14,7 +14,7 @@ from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
 from precision.balls import vanishes
 
 ONE_SIDED = 0.03
-"""Share of the places of later rows that a neuron which was not known then may be on at."""
+"""Share of the places of a later row that a neuron which was not known then may be on at, for most of these rows."""
 
 
 class SignSources:
@@ -90,11 +90,13 @@ class SignSources:
     def by_readers(self, level: int, readers: FoundLayer) -> None:
         """Rows behind a layer that were read without a neuron were read where it is off."""
         layer = self.state.layers[level - 1]
-        places = [place for row in readers.rows for place in row.seen_at]
+        places = [np.stack(row.seen_at) for row in readers.rows if row.seen_at]
         if all(layer.signs) or not places:
             return
-        positive = np.mean(self.state.known(level).values64(np.stack(places))[-1] > 0, axis=0)
-        for i, (sign, share) in enumerate(zip(layer.signs, positive, strict=True)):
+        known = self.state.known(level)
+        shares = np.stack([np.mean(known.values64(seen)[-1] > 0, axis=0) for seen in places])
+        # A walk that unknowingly crossed the neuron's boundary believed itself in places where it was not.
+        for i, (sign, share) in enumerate(zip(layer.signs, np.median(shares, axis=0), strict=True)):
             if not sign and min(share, 1 - share) < ONE_SIDED:
                 layer.signs[i] = 1 if share < ONE_SIDED else -1
         self.state.layers[level - 1] = layer.oriented()
