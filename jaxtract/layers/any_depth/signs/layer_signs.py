@@ -14,13 +14,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from flint import arb_mat, fmpq, nmod_mat
 
-from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern, whole
+from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern
 from jaxtract.layers.any_depth.walk.row_system import (
     FEWEST_EQUATIONS,
     InconsistentRow,
     RowSystem,
     determined,
-    rank_of,
     reduced_rows,
     sign_of,
 )
@@ -71,11 +70,9 @@ def composition(matrix: Matrix, gradient: np.ndarray) -> Composition | None:
     """
     if isinstance(matrix, arb_mat):
         return _composition_balls(matrix, gradient)
-    width, inputs, outputs = matrix.nrows(), matrix.ncols(), gradient.shape[0]
-    right = integer_rows(gradient).transpose().tolist()
-    entries = [int(x) % PRIME for a, b in zip(matrix.transpose().tolist(), right, strict=True) for x in (*a, *b)]
+    width, outputs = matrix.nrows(), gradient.shape[0]
     columns = width + outputs
-    reduced, rank = nmod_mat(inputs, columns, entries, PRIME).rref()
+    reduced, rank = nmod_mat(_joined(matrix, integer_rows(gradient)).transpose(), PRIME).rref()
     flat = [int(x) for x in reduced.entries()]
     present, absent = [], []
     for r in range(rank):
@@ -133,15 +130,15 @@ def signs_by_gradients(layers: KnownLayers, regions: Iterable[Region]) -> tuple[
 def _shows_missing(layers: KnownLayers, pattern: Pattern) -> bool:
     """Whether the gradient of one neuron more would be no combination of those of the known ones."""
     matrix, _ = layers.forms(layers.depth - 1, pattern)
-    return _rank(_rows(matrix)) < _let_through(layers, pattern)
+    return _rank(matrix) < _let_through(layers, pattern)
 
 
 def _let_through(layers: KnownLayers, pattern: Pattern) -> int:
     """Dimension of the gradients that a neuron of the last layer can have in a region."""
     if layers.depth == 1:
         return layers.inputs
-    before = _rows(layers.forms(layers.depth - 2, pattern)[0])
-    return _rank([before[i] for i in np.nonzero(pattern[-2])[0].tolist()])
+    before, _ = layers.forms(layers.depth - 2, pattern)
+    return _rank(_chosen(before, np.nonzero(pattern[-2])[0].tolist()))
 
 
 def determinable(matrix: Matrix) -> list[int]:
@@ -149,9 +146,8 @@ def determinable(matrix: Matrix) -> list[int]:
     if isinstance(matrix, arb_mat):
         found = _composition_balls(matrix, np.empty((0, matrix.ncols()), dtype=object))
         return sorted(found.absent) if found is not None else []
-    width, inputs = matrix.nrows(), matrix.ncols()
-    entries = [int(x) % PRIME for x in matrix.transpose().entries()]
-    reduced, rank = nmod_mat(inputs, width, entries, PRIME).rref()
+    width = matrix.nrows()
+    reduced, rank = nmod_mat(matrix.transpose(), PRIME).rref()
     flat = [int(x) for x in reduced.entries()]
     found = []
     for r in range(rank):
@@ -178,16 +174,13 @@ def span_of(layers: KnownLayers, pattern: Pattern, on: np.ndarray, normal: Seque
         return Span.OUTSIDE
     if isinstance(matrix, arb_mat):
         return _span_balls([matrix.tolist()[i] for i in chosen], normal)
-    target = np.empty((1, len(normal)), dtype=object)
-    target[0, :] = list(normal)
-    rows = matrix.tolist()
-    entries = [int(x) % PRIME for i in chosen for x in rows[i]]
-    rank = nmod_mat(len(chosen), len(normal), entries, PRIME).rank()
+    explaining = _chosen(matrix, chosen)
+    rank = _rank(explaining)
     if rank == len(normal):
         return Span.EVERYTHING
-    entries += [int(x) % PRIME for x in integer_rows(target).entries()]
-    joined = nmod_mat(len(chosen) + 1, len(normal), entries, PRIME)
-    return Span.INSIDE if joined.rank() == rank else Span.OUTSIDE
+    target = np.empty((1, len(normal)), dtype=object)
+    target[0, :] = list(normal)
+    return Span.INSIDE if _rank(_joined(explaining, integer_rows(target))) == rank else Span.OUTSIDE
 
 
 class Sides(enum.Enum):
@@ -204,26 +197,38 @@ def missing_at(layers: KnownLayers, pattern: Pattern, left: np.ndarray, right: n
     What is missing adds its own gradient on one side of its boundary only. Modulo the gradients of the known neurons
     (and a prime) both sides then differ; for any other kink they span the same, unless several neurons are missing.
     """
-    matrix, _ = layers.forms(layers.depth - 1, pattern)
-    most, known = _let_through(layers, pattern), _rows(matrix)
-    rank = _rank(known)
+    known, _ = layers.forms(layers.depth - 1, pattern)
+    most, rank = _let_through(layers, pattern), _rank(known)
     if rank >= most:
         return Sides.OPEN
-    sides = [_rows(integer_rows(gradient)) if layers.exact else gradient.tolist() for gradient in (left, right)]
-    lacks = [_rank(known + side) - rank for side in sides]
+    first, second = (
+        integer_rows(gradient) if layers.exact else arb_mat(gradient.tolist()) for gradient in (left, right)
+    )
+    lacks = [_rank(_joined(known, side)) - rank for side in (first, second)]
     if min(lacks) == 0:
         return Sides.SAME if max(lacks) == 0 else Sides.BORDER
     if most - rank < 2:
         return Sides.OPEN
-    return Sides.SAME if _rank(known + sides[0] + sides[1]) - rank == max(lacks) == min(lacks) else Sides.OPEN
+    both = _rank(_joined(_joined(known, first), second)) - rank
+    return Sides.SAME if both == max(lacks) == min(lacks) else Sides.OPEN
 
 
-def _rows(matrix: Matrix) -> list[list[Number]]:
-    return [[whole(x) for x in row] for row in matrix.tolist()]
+def _joined(first: Matrix, second: Matrix) -> Matrix:
+    """The rows of both."""
+    rows = first.nrows() + second.nrows()
+    return type(first)(rows, first.ncols(), [*first.entries(), *second.entries()])
 
 
-def _rank(rows: Sequence[Sequence[Number]]) -> int:
-    return rank_of(rows) if rows else 0
+def _chosen(matrix: Matrix, rows: Sequence[int]) -> Matrix:
+    table = matrix.tolist()
+    return type(matrix)(len(rows), matrix.ncols(), [x for i in rows for x in table[i]])
+
+
+def _rank(matrix: Matrix) -> int:
+    """Modulo a prime; of balls the rank that is certain."""
+    if isinstance(matrix, arb_mat):
+        return reduce_rows(matrix.tolist(), matrix.ncols()).rank
+    return nmod_mat(matrix, PRIME).rank()
 
 
 def _span_balls(rows: Sequence[Sequence[Number]], normal: Sequence[Number]) -> Span:
