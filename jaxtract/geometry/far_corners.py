@@ -13,16 +13,16 @@ NEAR_END = (0.6, 0.95)
 
 
 def far_corner(
-    walls: np.ndarray, heights: np.ndarray, normal: np.ndarray, most: float, rng: np.random.Generator
+    walls: np.ndarray, heights: np.ndarray, normal: np.ndarray, most: float, objective: np.ndarray
 ) -> np.ndarray | None:
-    """The step within a hyperplane through a cell that goes farthest in a random direction, shape (inputs,).
+    """The step within a hyperplane through a cell along which ``objective`` (inputs,) falls most, shape (inputs,).
 
     Args:
         walls: normals (walls, inputs) that point into the cell.
         heights: how far inside the starting point is, (walls,), not negative.
         normal: of the hyperplane, (inputs,).
         most: largest coordinate of the step.
-        rng: chooses the direction.
+        objective: random for any corner.
 
     Returns:
         The step, or None when the program found none.
@@ -30,7 +30,7 @@ def far_corner(
     # A height above all that the step can lose is no constraint, and would only spoil the scaling.
     near = heights < most * np.sum(np.abs(walls), axis=1)
     found = linprog(
-        rng.standard_normal(walls.shape[1]),
+        objective,
         A_ub=-walls[near],
         b_ub=heights[near],
         A_eq=normal[None, :],

@@ -197,6 +197,10 @@ class AnyDepth:
                 if state != stuck and self.examiner.learn_from(bad):
                     stuck = state
                     continue
+            if self.state.blocked and not self.state.insistent:
+                self.state.insistent, self.state.blocked = True, 0
+                self.state.done.clear()
+                continue
             left -= 1
             plain_failed = left < 0 or (self.state.patience <= 0 and not self.skips_tried)
             if plain_failed and self.state.numbers.exact and self._read_with_skips():

@@ -49,6 +49,7 @@ class Recovery:
         versions: for every layer how often it was renewed; what was tried against an older one may be tried again.
         done: kinks that no layer takes, until something new is known.
         blocked: the layer whose equations showed that the one before it lacks a neuron; 0 when none did.
+        insistent: whether a layer was tried again before lines are added that show what the one before it lacks.
         patience: how many times lines are still added to find what a layer lacks before the next is begun without it.
     """
 
@@ -78,6 +79,7 @@ class Recovery:
         self.versions = [0] * (MOST_DEPTH + 2)
         self.done: set[Kink] = set()
         self.blocked = 0
+        self.insistent = False
         self.patience = PATIENCE
         self._stacks: dict[int, tuple[list[tuple[Row, int]], KnownLayers]] = {}
 
@@ -87,6 +89,7 @@ class Recovery:
             self.versions[later] += 1
         self.done.clear()
         self.blocked = 0
+        self.insistent = False
         self.patience = PATIENCE
         self.progress.neurons(sum(len(layer.rows) for layer in self.layers), None)
 

@@ -3,7 +3,8 @@
 The boundary of a neuron bends only where neurons of earlier layers change state. In a cell of the layers before level
 l, where none of these does, a neuron of level l has a flat boundary however far the cell reaches; one of a deeper
 level bends at the first neuron of level l that it meets (Rolnick and Koerding 2020, section 4.1: bent hyperplanes).
-So f is asked at the far end of the cell, on the straight continuation. A kink whose gradients are not measured is
+So f is asked on the straight continuation, behind a known boundary of level l that it meets in the cell, or
+where there is none, at the far end of the cell. A kink whose gradients are not measured is
 continued in a plane: of the line and one coordinate, whose derivative belongs to the gradients that may be measured
 later.
 """
@@ -18,7 +19,7 @@ from flint import fmpq, fmpz, fmpz_mat
 
 from jaxtract.geometry.far_corners import FAR, NEAR_END, far_corner
 from jaxtract.geometry.grid import ONE, floats_to_grid
-from jaxtract.geometry.known_layers import KnownLayers, Pattern
+from jaxtract.geometry.known_layers import Pattern
 from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.layers.any_depth.kinks.pool import SearchedLine
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
@@ -29,6 +30,12 @@ from precision.dyadic import dyadic_matrix, from_float, power_of_two, round_to_g
 
 PLACES = 2
 """Places that are asked at most; a neuron of the level is unseen where nothing that it feeds is on."""
+
+NEAREST = 6
+"""Known boundaries of the level behind which a place is looked for."""
+
+BEHIND = (0.3, 0.9)
+"""Where to ask between such a boundary and the end of the cell behind it, as a share of the way."""
 
 PLACE_BITS = 200
 
@@ -52,6 +59,40 @@ class Boundary:
     way: np.ndarray
     put: Callable[[np.ndarray], Coordinates]
     across: Coordinates
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A hyperplane through a cell, seen from a point on it: as the arguments of ``far_corner``."""
+
+    walls: np.ndarray
+    heights: np.ndarray
+    normal: np.ndarray
+    most: float
+
+    def steps_behind(self, gradients: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        """Steps to where affine functions have changed their sign, for those that do so in the cell; at most PLACES.
+
+        A boundary of a deeper level has bent there, one of this level has not.
+        """
+        found: list[np.ndarray] = []
+        for gradient, value in zip(gradients, values, strict=True):
+            step = far_corner(self.walls, self.heights, self.normal, self.most, np.sign(value) * gradient)
+            if step is None or abs(gradient @ step) <= abs(value):
+                continue
+            reached = abs(value) / abs(gradient @ step)
+            found.append(step * (reached + (1 - reached) * rng.uniform(*BEHIND)))
+            if len(found) == PLACES:
+                break
+        return found
+
+    def steps_to_ends(self, rng: np.random.Generator) -> list[np.ndarray]:
+        """Steps nearly to random corners."""
+        corners = [
+            far_corner(self.walls, self.heights, self.normal, self.most, rng.standard_normal(len(self.normal)))
+            for _ in range(PLACES)
+        ]
+        return [corner * rng.uniform(*NEAR_END) for corner in corners if corner is not None]
 
 
 class Flatness:
@@ -82,7 +123,7 @@ class Flatness:
         flat = []
         for kink, pattern in zip(kinks, pool.patterns(layers, pool.places(kinks)), strict=True):
             boundary = self._boundary(kink)
-            found = [] if boundary is None else self._far_places(layers, pattern, boundary)
+            found = [] if boundary is None else self._far_places(level, pattern, boundary)
             places.append(found[:PLACES])
             flat.append(boundary is not None and not found)
         for turn in range(PLACES):
@@ -101,34 +142,44 @@ class Flatness:
         answers = asker.ask(scattered(dyadic_matrix(rows, self.state.slice.rank)), "measure")
         return [any(x != 0 for x in a[0] + a[2] - 2 * a[1]) for a in answers.reshape(len(places), 3, -1)]
 
-    def _far_places(
-        self, layers: KnownLayers, pattern: Pattern, boundary: Boundary
-    ) -> list[tuple[Coordinates, Coordinates]]:
-        """(place, step across) near the ends of the cell, the farthest first."""
+    def _far_places(self, level: int, pattern: Pattern, boundary: Boundary) -> list[tuple[Coordinates, Coordinates]]:
+        """(place, step across) within the cell, those first that tell most."""
+        layers = self.state.known(level - 1)
         found = []
-        for step in self._steps(layers, pattern, boundary):
-            point = boundary.put(step * self.state.rng.uniform(*NEAR_END))
+        for step in self._steps(level, pattern, boundary):
+            point = boundary.put(step)
             there = layers.pattern(*_numerators(point))[0]
             if all(np.array_equal(a, b) for a, b in zip(there, pattern, strict=True)):
                 found.append((point, boundary.across))
         return found
 
-    def _steps(self, layers: KnownLayers, pattern: Pattern, boundary: Boundary) -> list[np.ndarray]:
-        """Steps along the boundary to the ends of the cell."""
-        forms = layers.walls64(pattern)
+    def _steps(self, level: int, pattern: Pattern, boundary: Boundary) -> list[np.ndarray]:
+        """Steps along the boundary, behind known boundaries of the level or to the ends of the cell."""
+        forms = self.state.known(level - 1).walls64(pattern)
         values = [matrix @ boundary.point + offset for matrix, offset in forms]
         endless = FAR * (1 + float(np.max(np.abs(boundary.point))))
+        rng = self.state.rng
         if boundary.normal is None:
             ways = [boundary.way, -boundary.way]
             hits = [first_hit([matrix for matrix, _ in forms], values, pattern, way) for way in ways]
             reach = [min(endless, endless if hit is None else hit[2]) for hit in hits]
-            return [ways[k] * reach[k] for k in np.argsort(reach)[::-1]]
+            return [ways[k] * reach[k] * rng.uniform(*NEAR_END) for k in np.argsort(reach)[::-1]]
         walls = [np.where(side, 1.0, -1.0)[:, None] * matrix for (matrix, _), side in zip(forms, pattern, strict=True)]
-        heights = np.abs(np.concatenate(values))
-        steps = [
-            far_corner(np.concatenate(walls), heights, boundary.normal, endless, self.state.rng) for _ in range(PLACES)
-        ]
-        return [step for step in steps if step is not None]
+        cell = Cell(np.concatenate(walls), np.abs(np.concatenate(values)), boundary.normal, endless)
+        behind = (
+            cell.steps_behind(*self._nearest(level, pattern, boundary), rng) if level <= len(self.state.layers) else []
+        )
+        return behind or cell.steps_to_ends(rng)
+
+    def _nearest(self, level: int, pattern: Pattern, boundary: Boundary) -> tuple[np.ndarray, np.ndarray]:
+        """The boundaries of known neurons of the level that are nearest along the boundary, as gradients and values."""
+        assert boundary.normal is not None
+        matrix, offset = self.state.known(level).forms64(pattern)[level - 1]
+        values = matrix @ boundary.point + offset
+        tangent = np.linalg.norm(matrix - np.outer(matrix @ boundary.normal, boundary.normal), axis=1)
+        with np.errstate(divide="ignore"):
+            nearest = np.argsort(np.abs(values) / tangent)[:NEAREST]
+        return matrix[nearest], values[nearest]
 
     def _boundary(self, kink: Kink) -> Boundary | None:
         """None when two neurons bend at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Sequence
 
 from jaxtract.layers.any_depth.found_layers import Row, merge_rows
@@ -20,6 +21,12 @@ DISTINCT = 0.7
 """Walks of a wave as a share of the neurons that its candidates may be sightings of."""
 
 FEWEST_WALKS = 4
+
+FEW_FAILED, MANY_FAILED = 1, 4
+"""Walks that no signs fit after which a layer is left until the one before it is renewed; many where that costs lines.
+
+A neuron that the layer before lacks is off in half of all places: one walk more is cheaper than lines that show it.
+"""
 
 LOST_MOST = 4
 """A row must keep one in so many of the bits of an answer."""
@@ -40,6 +47,7 @@ class WalkedRows:
         self.sign_walks = FIRST_SIGN_WALKS
         self.accepted = 0
         self.kinks_per_row: dict[int, float] = {}
+        self._failed: collections.Counter[tuple[int, int, bool]] = collections.Counter()
 
     def wave(self, level: int, kinks: list[Kink]) -> list[Kink]:
         """How many to try together: the rows that the first ones give explain many of the others.
@@ -76,9 +84,9 @@ class WalkedRows:
         if not all(signs):
             self.signs.from_walks(level, walks)
             if not few_signs and self.state.layers[level - 2].signs.count(0) == signs.count(0):
-                if any(walk.trusted and walk.system.tells_signs() for walk in walks):
-                    # No signs fit its equations: the layer before lacks a neuron. New lines will show it.
-                    self.state.blocked = level
+                failed = sum(walk.trusted and walk.system.tells_signs() for walk in walks)
+                if failed:
+                    self._note_failed(level, failed)
                 else:
                     self.sign_walks *= 2
                 return []
@@ -96,3 +104,10 @@ class WalkedRows:
         # A row that lost most of what the answers carry is read better from another sighting.
         fewest = FEWEST_BITS if numbers.few_bits else max(FEWEST_BITS, (numbers.answer_bits or 0) // LOST_MOST)
         return confirmed(self.state, level, merge_rows([row for row in rows if row.accuracy >= fewest]))
+
+    def _note_failed(self, level: int, walks: int) -> None:
+        """No signs fit the equations of some walks: the layer before lacks a neuron."""
+        key = level, self.state.versions[level - 1], self.state.insistent
+        self._failed[key] += walks
+        if self._failed[key] >= (MANY_FAILED if self.state.insistent else FEW_FAILED):
+            self.state.blocked = level

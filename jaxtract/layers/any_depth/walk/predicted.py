@@ -100,5 +100,5 @@ def _far_end(layers: KnownLayers, neuron: int, point: np.ndarray, rng: np.random
     matrices = [np.where(side, 1.0, -1.0)[:, None] * matrix for (matrix, _), side in zip(walls, pattern, strict=False)]
     heights = [np.abs(matrix @ point + offset) for matrix, offset in walls]
     most = FAR * (1 + float(np.max(np.abs(point))))
-    step = far_corner(np.concatenate(matrices), np.concatenate(heights), normal, most, rng)
+    step = far_corner(np.concatenate(matrices), np.concatenate(heights), normal, most, rng.standard_normal(len(normal)))
     return None if step is None else point + rng.uniform(*NEAR_END) * step
