@@ -64,11 +64,11 @@ def solve_signs(form: RidgeForm, *, lattice_limit: int = LATTICE_LIMIT) -> Signe
     context = form.context
     count = len(form.ridges)
     if count == 0:
-        return _with_rest(form, [], SignMethod.NONE)
+        return with_rest(form, [], SignMethod.NONE)
     columns, target = _sign_system(form)
     regular, candidate = _linear_candidate(context, columns, target)
     if candidate is not None and _holds(context, columns, target, candidate):
-        return _with_rest(form, candidate, SignMethod.LINEAR, exact_rest=False)
+        return with_rest(form, candidate, SignMethod.LINEAR, exact_rest=False)
     if not regular and count <= lattice_limit:
         found = signs_by_lattice(
             rational_array(context, columns),
@@ -76,9 +76,9 @@ def solve_signs(form: RidgeForm, *, lattice_limit: int = LATTICE_LIMIT) -> Signe
             error_bits=_equation_bits(context, columns),
         )
         if found is not None and _holds(context, columns, target, found):
-            return _with_rest(form, found, SignMethod.LATTICE, exact_rest=False)
+            return with_rest(form, found, SignMethod.LATTICE, exact_rest=False)
     pairs = _pairs(form)
-    return pairs if pairs is not None else _with_rest(form, [1] * count, SignMethod.AFFINE)
+    return pairs if pairs is not None else with_rest(form, [1] * count, SignMethod.AFFINE)
 
 
 def _sign_system(form: RidgeForm) -> tuple[np.ndarray, np.ndarray]:
@@ -179,7 +179,7 @@ def _pairs(form: RidgeForm) -> SignedLayer | None:
     return SignedLayer(network, SignMethod.PAIRS, len(rows) - len(normals))
 
 
-def _with_rest(form: RidgeForm, signs: list[int], method: SignMethod, *, exact_rest: bool = True) -> SignedLayer:
+def with_rest(form: RidgeForm, signs: list[int], method: SignMethod, *, exact_rest: bool = True) -> SignedLayer:
     """One neuron per ridge with the given signs; what they leave of A x goes to extra neurons.
 
     With ``exact_rest`` False the signs have been proven to leave nothing.

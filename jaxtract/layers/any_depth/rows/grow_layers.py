@@ -60,6 +60,9 @@ class Growth:
         if level > 1:
             self._complete(level)
         self._refine(level)
+        if level < len(self.state.layers):
+            # What was read behind it now has open weights on the new neurons.
+            self._complete(level + 1)
         return True
 
     def _install(self, level: int, rows: list[Row], factors: Sequence[fmpq]) -> None:

@@ -24,7 +24,7 @@ from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.points import scattered
 from jaxtract.search.context_lines import Asker
 from jaxtract.search.random_lines import gaussian_points
-from jaxtract.signs.solve_signs import SignMethod, solve_signs
+from jaxtract.signs.solve_signs import SignMethod, solve_signs, with_rest
 from precision.balls import accuracy_bits, middles, quotient, steepest, vanishes
 from precision.context import Context, Number, object_matrix
 from precision.dyadic import dyadic_matrix
@@ -321,6 +321,15 @@ def _by_signs(
     signed = solve_signs(RidgeForm(context, ridges, rest[:, kept], solution[-1].copy()))
     accuracy, read = _accuracy(solution), _read(solution, width)
     if len(kept) == rows.shape[1]:
+        return Tail(signed.network, signed.method.value, accuracy, read)
+    if signed.method is SignMethod.AFFINE:
+        # A neuron that was never seen to bend is on: what it adds is kept, so that its border is found.
+        whole = [
+            oriented_ridge(context, row, bias, factor)
+            for row, bias, factor in zip(rows, biases, solution[:width], strict=True)
+            if any(factor != 0)
+        ]
+        signed = with_rest(RidgeForm(context, whole, rest, solution[-1].copy()), [1] * len(whole), SignMethod.AFFINE)
         return Tail(signed.network, signed.method.value, accuracy, read)
     found = signed.network.weights[0].tolist()
     signs = np.full(width, fmpq(1), dtype=object)
