@@ -12,7 +12,7 @@ from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, stacked, without_unread
 from jaxtract.layers.any_depth.kinks.input_slice import InputSlice, SliceAsker
 from jaxtract.layers.any_depth.rows.first_layer import straight
-from jaxtract.layers.any_depth.signs.layer_signs import Region, composition, signs_by_gradients
+from jaxtract.layers.any_depth.signs.layer_signs import Region, composition, signs_by_gradients, signs_by_rows
 from jaxtract.layers.any_depth.walk.row_system import InconsistentRow, RowSystem, Shared, determined, solve_shared
 from jaxtract.layers.any_depth.walk.transversal import kink_between
 from jaxtract.layers.any_depth.whole.extreme_lines import extreme_line, extreme_points
@@ -248,6 +248,36 @@ class TestRowSystem:
             other.set_weight(0, fmpq(2))
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_few_equations_tell_the_signs_of_what_was_crossed(seed):
+    """Two equations in six signs, once what was not crossed is eliminated; for a wrong neuron nothing fits."""
+    rng = np.random.default_rng(seed)
+    side, signs = rng.integers(0, 2, 8).astype(bool), rng.choice([-1, 1], 8)
+    weights = [fmpq(int(p), int(q)) for p, q in rng.integers(1, 10**9, (8, 2))]
+    start = [w * (int(s) if (s > 0) == on else 0) for w, s, on in zip(weights, signs, side, strict=True)]
+    for wrong in (False, True):
+        system = RowSystem(side, [0] * 8)
+        for row in rng.integers(-99, 100, (4, 8)).tolist():
+            system.add(side, row, sum((c * e for c, e in zip(row, start, strict=True)), fmpq(int(wrong))))
+        system.know({i: weights[i] for i in range(5)})
+        assert not system.tells_signs()
+        system.know({5: weights[5]})
+        assert system.tells_signs()
+        assert signs_by_rows([system]) == ([0] * 8 if wrong else [*signs[:6].tolist(), 0, 0])
+
+
+def test_what_takes_part_is_on():
+    """Once crossings have proven the equations, E tells more signs than those of the neurons that were crossed."""
+    system = RowSystem(np.array([True, False, True, False]), [0] * 4)
+    for i, value in enumerate([5, 0, 7, 3]):
+        system.add(system.side, [int(i == k) for k in range(4)], fmpq(value))
+    system.know({0: fmpq(5)})
+    system.resolve()
+    assert system.signs_found() == {0: 1}
+    system.know({1: fmpq(9)})
+    assert system.signs_found() == {0: 1, 1: 1, 2: 1, 3: -1}
+
+
 def test_linear_systems():
     assert determined([[1, 0, 4], [0, 0, 0]], 2) == {0: 4}
     with pytest.raises(InconsistentRow):
@@ -268,15 +298,15 @@ def test_composition_names_what_certainly_takes_part():
     assert composition(matrix, rationals([0, 0, 1])) is None
 
 
-@pytest.mark.parametrize("known", [2, 4, 6])
-def test_a_layer_that_lacks_neurons_gets_no_wrong_signs(known):
+@pytest.mark.parametrize(("known", "share"), [(2, 0.5), (4, 0.5), (6, 0.8)])
+def test_a_layer_that_lacks_neurons_gets_no_wrong_signs(known, share):
     """Gradients have as many dimensions as there are known rows at most, so that all of them are explained."""
     found = 0
     for seed in range(20):
         rng = np.random.default_rng(seed)
         first, second = (rng.integers(-99, 100, (6, 6)) for _ in range(2))
         behind = rng.integers(1, 100, 6)
-        sides = [rng.random((2, 6)) < [[0.8], [0.5]] for _ in range(12)]
+        sides = [rng.random((2, 6)) < [[share], [0.5]] for _ in range(12)]
         layers = KnownLayers([fmpz_mat(first.tolist()), fmpz_mat(second[:known].tolist())], [[0] * 6, [0] * known])
         regions = [
             Region([a, b[:known]], rationals(((behind * b) @ second @ np.diag(a) @ first).tolist()), frozenset())
