@@ -38,8 +38,8 @@ Result (python 3.11.7, jax 0.10.2, python-flint 0.9.0, 2 cores, other work runni
     8-8-4-1     20     20         0        4e-04, 0.931             113         470               4.16
 
 Of an earlier run, five seeds each: 20-200-1 5 of 5 at 1.12 queries a parameter, 4-400-1 5 of 5 at 1.43. They are not
-``covered``: where the signs of that many neurons are not determined, an affine rest goes on two extra neurons, which are
-parallel.
+``covered``: where the signs of that many neurons are not determined, an affine rest goes on two extra neurons, which
+are parallel.
 
     depth 2, d-20-1:        queries ~ d^0.78, parameters ~ d^0.89, queries ~ parameters^0.88
     depth 2, 20-k-1:        queries ~ k^0.94, parameters ~ k^1.00, queries ~ parameters^0.95
