@@ -41,6 +41,7 @@ class RowSystem:
         weights: w_i where known.
         start: E_i of the first region where known.
         rows: equations sum_i c_i E_i = value, (coefficients, value).
+        _rest: their values less what the E that are known add to them.
     """
 
     def __init__(self, side: np.ndarray, signs: Sequence[int]):
@@ -49,6 +50,7 @@ class RowSystem:
         self.weights: dict[int, Number] = {}
         self.start: dict[int, Number] = {}
         self.rows: list[tuple[list[Number], Number]] = []
+        self._rest: list[Number] = []
         self.learn_signs(signs)
 
     def learn_signs(self, signs: Sequence[int]) -> None:
@@ -86,7 +88,9 @@ class RowSystem:
 
     def add(self, side: np.ndarray, coefficients: Sequence[Number], value: Number) -> None:
         """sum_i c_i E_i = value in a region (its sides)."""
-        self.rows.append((list(coefficients), value - self._change(side, coefficients)))
+        at_start = value - self._change(side, coefficients)
+        self.rows.append((list(coefficients), at_start))
+        self._rest.append(at_start - sum((coefficients[i] * x for i, x in self.start.items()), fmpq(0)))
 
     def _change(self, side: np.ndarray, coefficients: Sequence[Number]) -> Number:
         """sum_i c_i (E_i there - E_i at the start): every crossing in between was of a known weight."""
@@ -142,10 +146,10 @@ class RowSystem:
     def _open_rows(self) -> tuple[list[int], list[list[Number]]]:
         """Equations in the E that are not known: (their indices, rows of coefficients and value)."""
         open_ = [i for i in range(self.width) if i not in self.start]
-        rows: list[list[Number]] = []
-        for coefficients, value in self.rows:
-            known = sum((coefficients[i] * x for i, x in self.start.items()), fmpq(0))
-            rows.append([*(coefficients[i] for i in open_), value - known])
+        rows = [
+            [*(coefficients[i] for i in open_), rest]
+            for (coefficients, _), rest in zip(self.rows, self._rest, strict=True)
+        ]
         return open_, rows
 
     def _combined(self, coefficients: Sequence[Number]) -> Number | None:
@@ -177,7 +181,13 @@ class RowSystem:
             self._set_start(neuron, weight * int(self.signs[neuron]))
 
     def _set_start(self, neuron: int, value: Number) -> None:
-        if self.start.setdefault(neuron, value) != value:
+        if neuron not in self.start:
+            self.start[neuron] = value
+            self._rest = [
+                rest - coefficients[neuron] * value if coefficients[neuron] != 0 else rest
+                for (coefficients, _), rest in zip(self.rows, self._rest, strict=True)
+            ]
+        elif self.start[neuron] != value:
             raise InconsistentRow
 
     def _weights_from_start(self) -> None:
