@@ -100,6 +100,9 @@ class WalkedRows:
         if self.state.numbers.few_bits and all(self.state.layers[level - 2].signs):
             known = self.state.known(level - 1)
             rows = [refined(row, activations_at(known, row.sightings)) for row in rows]
+        if level < len(self.state.layers):
+            # What was read behind a layer becomes doubtful with every new neuron: not for one that is hardly known.
+            rows = [row for row in rows if 2 * len(row.missing) <= len(row.weights)]
         numbers = self.state.numbers
         # A row that lost most of what the answers carry is read better from another sighting.
         fewest = FEWEST_BITS if numbers.few_bits else max(FEWEST_BITS, (numbers.answer_bits or 0) // LOST_MOST)
