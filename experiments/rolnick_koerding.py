@@ -40,7 +40,8 @@ The rows above and digits-conv (now 2.15) were run again after signs of a layer 
 aimed at. What 16-32-32-16-4 costs beyond the 5 that are aimed at is the search for the last one or two neurons of its
 second layer, on or off for less than one input in a hundred. Eight hidden layers are not read off: after 25,000
 queries and 102 s 16, 15, 16 and 12 neurons of the first four layers of digits-eight were known, all of them right; what
-is missing is on for less than one Gaussian input in twenty, or off for as few, and kinks of deeper layers crowd the pool.
+is missing is on for less than one Gaussian input in twenty, or off for as few, and kinks of deeper layers crowd the
+pool.
 
 Growth with one number of the shape (--parts growth; seeds 0 .. 19; 14 minutes). "layer 1 after": median queries of
 search and measurement after which layer 1 was complete.
