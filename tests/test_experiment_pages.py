@@ -136,7 +136,7 @@ def test_a_real_document(capfd):
     code, _, _ = command(capfd, "precision", "--small")
     text = Path("jaxtract-experiments/precision-small/index.html").read_text()
     assert code == CLAIM_REACHED
-    assert "<th>hidden layers</th>" in text and "<td>1 of 1</td>" in text and "data:image/svg+xml" in text
+    assert "<th>widths</th>" in text and "<td>1 of 1</td>" in text and "data:image/svg+xml" in text
 
 
 # --- tables as they are printed
