@@ -16,7 +16,7 @@ those of search and measurement; exponents are those of least-squares lines thro
 Run: python -m experiments.daniely_granot [--small] [--out DIR] [--parts PART ...]
 (seeds 0 .. 19 for network and queries)
 
-Result (python 3.11.7, jax 0.10.2, python-flint 0.9.0, 2 cores, other work running; 14 minutes without 4-400-1):
+Result (python 3.11.7, jax 0.10.2, python-flint 0.9.0, 2 cores, other work running; 20 minutes):
 
     widths      seeds  identical  covered  singular values, cosine  parameters  queries (median)  per parameter
     5-20-1      20     20         20       3e-01, 0.996             141         208               1.47
@@ -37,9 +37,9 @@ Result (python 3.11.7, jax 0.10.2, python-flint 0.9.0, 2 cores, other work runni
     8-12-12-1   20     20         0        5e-02, 0.931             277         1200              4.33
     8-8-4-1     20     20         0        4e-04, 0.931             113         470               4.16
     20-200-1    20     20         0        5e-01, 1.000             4401        4950              1.12
+    4-400-1     20     20         0        8e-01, 1.000             2401        3452              1.44
 
-Of 4-400-1, 100 neurons an input, only five seeds were run, of an earlier state: 5 of 5 at 1.43 queries a parameter.
-Neither is ``covered``: where the signs of that many neurons are not determined, an affine rest goes on two extra
+The last two are not ``covered``: where the signs of that many neurons are not determined, an affine rest goes on two extra
 neurons, which are parallel.
 
     depth 2, d-20-1:        queries ~ d^0.78, parameters ~ d^0.89, queries ~ parameters^0.88
