@@ -39,8 +39,8 @@ Result (python 3.11.7, jax 0.10.2, python-flint 0.9.0, 2 cores, other work runni
     20-200-1    20     20         0        5e-01, 1.000             4401        4950              1.12
     4-400-1     20     20         0        8e-01, 1.000             2401        3452              1.44
 
-The last two are not ``covered``: where the signs of that many neurons are not determined, an affine rest goes on two extra
-neurons, which are parallel.
+The last two are not ``covered``: where the signs of that many neurons are not determined, an affine rest goes on two
+extra neurons, which are parallel.
 
     depth 2, d-20-1:        queries ~ d^0.78, parameters ~ d^0.89, queries ~ parameters^0.88
     depth 2, 20-k-1:        queries ~ k^0.94, parameters ~ k^1.00, queries ~ parameters^0.95
