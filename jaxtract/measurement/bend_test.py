@@ -36,6 +36,11 @@ class _Boundary:
     gap: fmpq
 
 
+def bent(answers: np.ndarray) -> bool:
+    """Whether f at three points at equal distances on a line, (3, outputs), is not affine there."""
+    return any(x != 0 for x in answers[0] + answers[2] - 2 * answers[1])
+
+
 def bends(asker: Asker, line: Line, profile: LineProfile, rng: np.random.Generator, *, kinks: int = 4) -> bool:
     """Whether some kink of a line is not a hyperplane: f then has more than one hidden layer.
 
@@ -111,4 +116,4 @@ def _bends_far_out(asker: Asker, line: Line, across: list[fmpq], boundaries: lis
                 )
     answers = asker.ask(scattered(dyadic_matrix(rows, len(line.base))), "measure")
     answers = answers.reshape(len(boundaries), len(FAR), 3, -1)
-    return [all(any(x != 0 for x in a[0] + a[2] - 2 * a[1]) for a in sides) for sides in answers]
+    return [all(bent(three) for three in sides) for sides in answers]

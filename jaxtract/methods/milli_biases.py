@@ -17,9 +17,9 @@ from flint import arb, arb_mat, ctx, fmpq, fmpz_mat, nmod_mat
 
 from jaxtract.search.gradient_lines import Jump
 from jaxtract.search.lines import Line
-from jaxtract.signs.solve_signs import PRIME
 from precision.context import Context, integer_rows
 from precision.dyadic import DyadicMatrix, dyadic_matrix, floor_log2, power_of_two, round_to_grid
+from precision.modular import PRIME
 
 TRUST_BITS = 320
 """A confirmed bias is the only rational in its bracket whose denominator is below 2^318."""

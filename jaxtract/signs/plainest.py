@@ -25,8 +25,7 @@ from jaxtract.network.canonical import primitive_row
 from jaxtract.network.exact_network import ExactNetwork
 from precision.context import integer_rows
 from precision.lattice import signs_by_lattice
-
-PRIME = (1 << 61) - 1
+from precision.modular import PRIME
 
 PASSES = 3
 """A layer is looked at again after those before it were turned."""

@@ -18,9 +18,7 @@ from jaxtract.network.exact_network import ExactNetwork
 from precision.balls import BallContext, accuracy_bits, vanishes
 from precision.context import Context, integer_rows, rational_array
 from precision.lattice import signs_by_lattice
-
-PRIME = (1 << 61) - 1
-"""A sign system that is regular modulo this prime is regular over the rationals."""
+from precision.modular import PRIME
 
 LATTICE_LIMIT = 192
 """More signs than this at once take lattice reduction minutes, and its vectors are then no longer short."""

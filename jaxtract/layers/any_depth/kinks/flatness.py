@@ -3,10 +3,9 @@
 The boundary of a neuron bends only where neurons of earlier layers change state. In a cell of the layers before level
 l, where none of these does, a neuron of level l has a flat boundary however far the cell reaches; one of a deeper
 level bends at the first neuron of level l that it meets (Rolnick and Koerding 2020, section 4.1: bent hyperplanes).
-So f is asked on the straight continuation, behind a known boundary of level l that it meets in the cell, or
-where there is none, at the far end of the cell. A kink whose gradients are not measured is
-continued in a plane: of the line and one coordinate, whose derivative belongs to the gradients that may be measured
-later.
+So f is asked on the straight continuation, behind a known boundary of level l that it meets in the cell, or where
+there is none, at the far end of the cell. A kink whose gradients are not measured is continued in a plane: of the line
+and one coordinate, whose derivative belongs to the gradients that may be measured later.
 """
 
 from __future__ import annotations
@@ -17,13 +16,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from flint import fmpq, fmpz, fmpz_mat
 
-from jaxtract.geometry.far_corners import FAR, NEAR_END, far_corner
+from jaxtract.geometry.far_corners import FAR, NEAR_END, Cell
 from jaxtract.geometry.grid import ONE, floats_to_grid
 from jaxtract.geometry.known_layers import Pattern
 from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.layers.any_depth.kinks.pool import SearchedLine
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
 from jaxtract.layers.any_depth.walk.way import first_hit
+from jaxtract.measurement.bend_test import bent
 from jaxtract.oracle.points import scattered
 from precision.balls import middle, steepest, to_float, vanishes
 from precision.dyadic import dyadic_matrix, from_float, power_of_two, round_to_grid
@@ -61,38 +61,21 @@ class Boundary:
     across: Coordinates
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """A hyperplane through a cell, seen from a point on it: as the arguments of ``far_corner``."""
+def _steps_behind(cell: Cell, gradients: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Steps to where affine functions have changed their sign, for those that do so in the cell; at most PLACES.
 
-    walls: np.ndarray
-    heights: np.ndarray
-    normal: np.ndarray
-    most: float
-
-    def steps_behind(self, gradients: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-        """Steps to where affine functions have changed their sign, for those that do so in the cell; at most PLACES.
-
-        A boundary of a deeper level has bent there, one of this level has not.
-        """
-        found: list[np.ndarray] = []
-        for gradient, value in zip(gradients, values, strict=True):
-            step = far_corner(self.walls, self.heights, self.normal, self.most, np.sign(value) * gradient)
-            if step is None or abs(gradient @ step) <= abs(value):
-                continue
-            reached = abs(value) / abs(gradient @ step)
-            found.append(step * (reached + (1 - reached) * rng.uniform(*BEHIND)))
-            if len(found) == PLACES:
-                break
-        return found
-
-    def steps_to_ends(self, rng: np.random.Generator) -> list[np.ndarray]:
-        """Steps nearly to random corners."""
-        corners = [
-            far_corner(self.walls, self.heights, self.normal, self.most, rng.standard_normal(len(self.normal)))
-            for _ in range(PLACES)
-        ]
-        return [corner * rng.uniform(*NEAR_END) for corner in corners if corner is not None]
+    A boundary of a deeper level has bent there, one of this level has not.
+    """
+    found: list[np.ndarray] = []
+    for gradient, value in zip(gradients, values, strict=True):
+        step = cell.corner(np.sign(value) * gradient)
+        if step is None or abs(gradient @ step) <= abs(value):
+            continue
+        reached = abs(value) / abs(gradient @ step)
+        found.append(step * (reached + (1 - reached) * rng.uniform(*BEHIND)))
+        if len(found) == PLACES:
+            break
+    return found
 
 
 class Flatness:
@@ -128,8 +111,8 @@ class Flatness:
             flat.append(boundary is not None and not found)
         for turn in range(PLACES):
             asked = [i for i, found in enumerate(places) if len(found) > turn and not flat[i]]
-            for i, bent in zip(asked, self._bends([places[i][turn] for i in asked]), strict=True):
-                flat[i] = bent
+            for i, seen in zip(asked, self._bends([places[i][turn] for i in asked]), strict=True):
+                flat[i] = seen
         return flat
 
     def _bends(self, places: Sequence[tuple[Coordinates, Coordinates]]) -> list[bool]:
@@ -140,7 +123,7 @@ class Flatness:
         ]
         asker = self.state.pool.asker
         answers = asker.ask(scattered(dyadic_matrix(rows, self.state.slice.rank)), "measure")
-        return [any(x != 0 for x in a[0] + a[2] - 2 * a[1]) for a in answers.reshape(len(places), 3, -1)]
+        return [bent(three) for three in answers.reshape(len(places), 3, -1)]
 
     def _far_places(self, level: int, pattern: Pattern, boundary: Boundary) -> list[tuple[Coordinates, Coordinates]]:
         """(place, step across) within the cell, those first that tell most."""
@@ -156,20 +139,21 @@ class Flatness:
     def _steps(self, level: int, pattern: Pattern, boundary: Boundary) -> list[np.ndarray]:
         """Steps along the boundary, behind known boundaries of the level or to the ends of the cell."""
         forms = self.state.known(level - 1).walls64(pattern)
-        values = [matrix @ boundary.point + offset for matrix, offset in forms]
-        endless = FAR * (1 + float(np.max(np.abs(boundary.point))))
         rng = self.state.rng
         if boundary.normal is None:
+            values = [matrix @ boundary.point + offset for matrix, offset in forms]
+            endless = FAR * (1 + float(np.max(np.abs(boundary.point))))
             ways = [boundary.way, -boundary.way]
             hits = [first_hit([matrix for matrix, _ in forms], values, pattern, way) for way in ways]
             reach = [min(endless, endless if hit is None else hit[2]) for hit in hits]
             return [ways[k] * reach[k] * rng.uniform(*NEAR_END) for k in np.argsort(reach)[::-1]]
-        walls = [np.where(side, 1.0, -1.0)[:, None] * matrix for (matrix, _), side in zip(forms, pattern, strict=True)]
-        cell = Cell(np.concatenate(walls), np.abs(np.concatenate(values)), boundary.normal, endless)
-        behind = (
-            cell.steps_behind(*self._nearest(level, pattern, boundary), rng) if level <= len(self.state.layers) else []
-        )
-        return behind or cell.steps_to_ends(rng)
+        cell = Cell.around(boundary.point, boundary.normal, forms, pattern)
+        known = level <= len(self.state.layers)
+        behind = _steps_behind(cell, *self._nearest(level, pattern, boundary), rng) if known else []
+        if behind:
+            return behind
+        corners = [cell.random_corner(rng) for _ in range(PLACES)]
+        return [corner * rng.uniform(*NEAR_END) for corner in corners if corner is not None]
 
     def _nearest(self, level: int, pattern: Pattern, boundary: Boundary) -> tuple[np.ndarray, np.ndarray]:
         """The boundaries of known neurons of the level that are nearest along the boundary, as gradients and values."""

@@ -11,6 +11,7 @@ from jaxtract.geometry.grid import GridVector, floats_to_grid, grid_matrix
 from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.layers.any_depth.kinks.input_slice import InputSlice, whole_space
 from jaxtract.layers.any_depth.kinks.pool import SearchedLine
+from jaxtract.measurement.bend_test import bent
 from jaxtract.measurement.gradients import gradient_columns, whole_gradient
 from jaxtract.oracle.points import PointBatch
 from jaxtract.search.context_lines import Asker
@@ -19,8 +20,8 @@ from precision.ball_algebra import has_balls, reduce_rows
 from precision.balls import to_float
 from precision.context import integer_rows
 from precision.dyadic import DyadicMatrix
+from precision.modular import PRIME
 
-PRIME = (1 << 61) - 1
 SPARE_COLUMNS = 4
 """Measured columns beyond the rank, as the sign that the rank is all there is."""
 
@@ -181,14 +182,14 @@ def straight(
         if not again:
             return [twice and often for twice, often in zip(bent_twice, mostly, strict=True)]
         bends, sides = _seen(asker, forms, normals, again, sum(misses), rng)
-        for i, bent, side in zip(again, bends, sides, strict=True):
+        for i, seen, side in zip(again, bends, sides, strict=True):
             asked[i] += 1
-            if bent:
+            if seen:
                 hits[i].append(side)
             else:
                 unseen[i] += 1
             # A place in the very region where it was seen says nothing; it must not be asked for ever.
-            misses[i] += 0.25 if bent else 1.0
+            misses[i] += 0.25 if seen else 1.0
 
 
 def _in_two_regions(candidate: int, sides: Sequence[np.ndarray], sure: np.ndarray) -> bool:
@@ -229,7 +230,7 @@ def _seen(
         0,
     )
     answers = asker.ask(batch, "measure").reshape(count, 3, -1)
-    return [any(x != 0 for x in a[0] + a[2] - 2 * a[1]) for a in answers], sides
+    return [bent(three) for three in answers], sides
 
 
 def _offset64(form: RationalForm) -> float:

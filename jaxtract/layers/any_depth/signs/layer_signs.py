@@ -27,8 +27,7 @@ from precision.ball_algebra import has_balls, reduce_rows
 from precision.balls import vanishes
 from precision.context import Number, integer_rows
 from precision.lattice import signs_by_lattice
-
-PRIME = (1 << 61) - 1
+from precision.modular import PRIME
 
 SUBSET_SUM_BITS = 256
 """Leading bits of the equations that lattice reduction looks at; what it proposes must hold exactly."""

@@ -8,11 +8,12 @@ import numpy as np
 from flint import fmpz
 
 from jaxtract.geometry.boundary_points import boundary_points
-from jaxtract.geometry.far_corners import FAR, NEAR_END, far_corner
+from jaxtract.geometry.far_corners import NEAR_END, Cell
 from jaxtract.geometry.grid import GridVector, grid_matrix
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.found_layers import Row
 from jaxtract.layers.any_depth.walk.on_boundary import put_on_boundary
+from jaxtract.measurement.bend_test import bent
 from jaxtract.oracle.points import PointBatch
 from jaxtract.search.context_lines import Asker
 
@@ -56,7 +57,7 @@ def visible_places(
     )
     answers = asker.ask(batch, "measure").reshape(count, 3, -1)
     for place, answer in zip(owner, answers, strict=True):
-        hits[place] += int(any(x != 0 for x in answer[0] + answer[2] - 2 * answer[1]))
+        hits[place] += int(bent(answer))
     return list(zip(hits, asked, strict=True))
 
 
@@ -97,8 +98,5 @@ def _far_end(layers: KnownLayers, neuron: int, point: np.ndarray, rng: np.random
     normal = own[neuron]
     if not np.linalg.norm(normal) > 0:
         return None
-    matrices = [np.where(side, 1.0, -1.0)[:, None] * matrix for (matrix, _), side in zip(walls, pattern, strict=False)]
-    heights = [np.abs(matrix @ point + offset) for matrix, offset in walls]
-    most = FAR * (1 + float(np.max(np.abs(point))))
-    step = far_corner(np.concatenate(matrices), np.concatenate(heights), normal, most, rng.standard_normal(len(normal)))
+    step = Cell.around(point, normal, walls, pattern[:-1]).random_corner(rng)
     return None if step is None else point + rng.uniform(*NEAR_END) * step

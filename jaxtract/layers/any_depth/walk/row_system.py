@@ -19,8 +19,7 @@ from precision.ball_algebra import has_balls, reduce_rows
 from precision.balls import bits_in_use, vanishes
 from precision.context import FEW_BITS, Number, integer_rows, object_matrix, rational_matrix
 from precision.estimates import NoFitError, fitted
-
-PRIME = (1 << 61) - 1
+from precision.modular import PRIME
 
 FEWEST_EQUATIONS = 2
 """Exact equations in the signs alone that are believed: a wrong neuron fulfils not even one but by accident."""
