@@ -311,7 +311,7 @@ class AnyDepth:
         sightings = [self.state.pool.sighting(*kink) for kink in chosen]
         rows = straight_rows(self.state, sightings) if level == 1 else self.walked.rows(level, sightings)
         self.layer_of_kink.fruitful[level] = len(rows) >= FRUITFUL * len(chosen)
-        unexplained = len(self.state.unexplained())
+        unexplained = len(self.state.unexplained()) if rows else 0
         if self.growth.insert(level, rows):
             self.walked.kinks_per_row[level] = (unexplained - len(self.state.unexplained())) / len(rows)
         if level > 1:

@@ -23,17 +23,13 @@ from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
 from jaxtract.layers.any_depth.walk.layer_rows import run_walks
 from precision.balls import vanishes
 
-PATIENCE = 3
-"""How many times lines are added to find what a layer lacks before the next layer is begun without it."""
-
 
 def _where_off(layers: KnownLayers, row: Row, count: int) -> list[np.ndarray]:
     """Of the places where a row was seen those at which the last ``count`` neurons of the layer before are off."""
-    return (
-        [x for x in row.seen_at if not np.any(layers.values64(x[None, :])[-1][0, -count:] > 0)]
-        if count
-        else row.seen_at
-    )
+    if not count or not row.seen_at:
+        return row.seen_at
+    on = np.any(layers.values64(np.stack(row.seen_at))[-1][:, -count:] > 0, axis=1)
+    return [x for x, disturbed in zip(row.seen_at, on, strict=True) if not disturbed]
 
 
 class Growth:

@@ -19,7 +19,7 @@ from jaxtract.geometry.known_layers import KnownLayers, Matrix
 from jaxtract.layers.any_depth.found_layers import Output, Row
 from jaxtract.layers.any_depth.walk.on_boundary import put_on_boundary
 from jaxtract.layers.any_depth.walk.row_system import Shared, solve_shared
-from jaxtract.measurement.ridge_form import RidgeForm, oriented_ridge
+from jaxtract.measurement.ridge_form import Ridge, RidgeForm, oriented_ridge
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.points import scattered
 from jaxtract.search.context_lines import Asker
@@ -312,23 +312,19 @@ def _by_signs(
     """
     rows, biases = _last_rows(layers)
     kept = [k for k in range(rows.shape[1]) if k not in set(open_columns)]
-    ridges = [
-        oriented_ridge(context, row, bias, factor)
-        for row, bias, factor in zip(rows[:, kept], biases, solution[:width], strict=True)
-        if any(factor != 0)
-    ]
+
+    def ridges(rows: np.ndarray) -> list[Ridge]:
+        triples = zip(rows, biases, solution[:width], strict=True)
+        return [oriented_ridge(context, row, bias, factor) for row, bias, factor in triples if any(factor != 0)]
+
     rest = solution[width:-1].T.copy() / fmpq(2)
-    signed = solve_signs(RidgeForm(context, ridges, rest[:, kept], solution[-1].copy()))
+    signed = solve_signs(RidgeForm(context, ridges(rows[:, kept]), rest[:, kept], solution[-1].copy()))
     accuracy, read = _accuracy(solution), _read(solution, width)
     if len(kept) == rows.shape[1]:
         return Tail(signed.network, signed.method.value, accuracy, read)
     if signed.method is SignMethod.AFFINE:
         # A neuron that was never seen to bend is on: what it adds is kept, so that its border is found.
-        whole = [
-            oriented_ridge(context, row, bias, factor)
-            for row, bias, factor in zip(rows, biases, solution[:width], strict=True)
-            if any(factor != 0)
-        ]
+        whole = ridges(rows)
         signed = with_rest(RidgeForm(context, whole, rest, solution[-1].copy()), [1] * len(whole), SignMethod.AFFINE)
         return Tail(signed.network, signed.method.value, accuracy, read)
     found = signed.network.weights[0].tolist()
