@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,6 +29,15 @@ PATIENCE = 3
 
 Kink = tuple[int, int]
 """(line, kink on it)"""
+
+
+@dataclasses.dataclass
+class Met:
+    """Which kinks were held against the last of some layers, and at which of them one of its neurons is zero."""
+
+    layers: KnownLayers
+    seen: set[Kink] = dataclasses.field(default_factory=set)
+    zeros: set[Kink] = dataclasses.field(default_factory=set)
 
 
 class Recovery:
@@ -81,6 +91,7 @@ class Recovery:
         self.blocked = 0
         self.insistent = False
         self.patience = PATIENCE
+        self._met: dict[int, Met] = {}
         self._stacks: dict[int, tuple[list[tuple[Row, int]], KnownLayers]] = {}
 
     def renewed(self, level: int) -> None:
@@ -105,17 +116,32 @@ class Recovery:
             kinks = [k for k in kinks if not self.pool.is_measured(k) or self.pool.sighting(*k).form is not None]
         if not self.layers:
             return kinks
-        heights = self.pool.heights(self.known(len(self.layers)), self.pool.places(kinks))[0]
-        explained = [False] * len(kinks)
-        for z in heights:
-            for place, row in enumerate(z.tolist()):
-                explained[place] = explained[place] or any(vanishes(x) for x in row)
-        if for_certain:
-            for z, layer in zip(heights, self.layers[1:], strict=False):
-                sources = sorted({i for row in layer.rows for i in row.missing})
-                for place, row in enumerate(z.tolist() if sources else []):
-                    explained[place] = explained[place] or any(row[i] > 0 for i in sources)
-        return [kink for kink, known in zip(kinks, explained, strict=True) if not known]
+        left = self._not_on_boundaries(kinks)
+        sources = [sorted({i for row in layer.rows for i in row.missing}) for layer in self.layers[1:]]
+        if not for_certain or not left or not any(sources):
+            return left
+        heights = self.pool.heights(self.known(len(self.layers)), self.pool.places(left))[0]
+        doubtful = [False] * len(left)
+        for z, chosen in zip(heights, sources, strict=False):
+            for place, row in enumerate(z.tolist() if chosen else []):
+                doubtful[place] = doubtful[place] or any(row[i] > 0 for i in chosen)
+        return [kink for kink, may_be_explained in zip(left, doubtful, strict=True) if not may_be_explained]
+
+    def _not_on_boundaries(self, kinks: Sequence[Kink]) -> list[Kink]:
+        """Those at which no known neuron is zero. What is on a boundary stays there while no layer up to it changes."""
+        levels = range(1, len(self.layers) + 1)
+        for level in levels:
+            if level not in self._met or self._met[level].layers is not self.known(level):
+                self._met[level] = Met(self.known(level))
+        met = [self._met[level] for level in levels]
+        left = [kink for kink in kinks if not any(kink in one.zeros for one in met)]
+        fresh = [kink for kink in left if not all(kink in one.seen for one in met)]
+        if fresh:
+            heights = self.pool.heights(self.known(len(self.layers)), self.pool.places(fresh))[0]
+            for one, z in zip(met, heights, strict=True):
+                one.seen.update(fresh)
+                one.zeros.update(k for k, row in zip(fresh, z.tolist(), strict=True) if any(vanishes(x) for x in row))
+        return [kink for kink in left if not any(kink in one.zeros for one in met)]
 
     def known(self, depth: int) -> KnownLayers:
         """The first ``depth`` layers; the same object as long as nothing changed."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from flint import arb, arb_mat, fmpq, fmpq_mat, fmpz, fmpz_mat
+from flint import arb, arb_mat, fmpq, fmpq_mat, fmpz, fmpz_mat, nmod_mat
 
 from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern, patterns_of
 from jaxtract.geometry.rational_form import RationalForm
@@ -17,8 +18,9 @@ from jaxtract.measurement.noise import term_size
 from jaxtract.search.context_lines import Asker, LineSettings, search_lines
 from jaxtract.search.lines import Line, LineProfile
 from precision.balls import accuracy_bits, middle, steepest, vanishes
-from precision.context import Number, common_denominator
+from precision.context import Number, integer_rows
 from precision.dyadic import dyadic_matrix
+from precision.modular import PRIME
 
 FEWEST_BITS = 16
 """Bits that a measured normal must have: two kinks that are hardly told apart give none."""
@@ -28,6 +30,14 @@ ROUGHEST = 2.0**-24
 
 Place = tuple[int, Number]
 """(line, position on it)"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """The first layer's pre-activations at the base of a line and along it, (2, width), times one positive scale."""
+
+    rows: Matrix
+    scale: fmpz
 
 
 @dataclasses.dataclass
@@ -46,7 +56,8 @@ class SearchedLine:
     dyadic: bool = True
     border: bool = False
     columns: dict[int, dict[int, np.ndarray]] = dataclasses.field(default_factory=dict)
-    _images: list[tuple[Matrix, list[Number], list[Number], list[Number]]] = dataclasses.field(default_factory=list)
+    _images: list[tuple[Matrix, list[Number], Image]] = dataclasses.field(default_factory=list)
+    _modular: dict[int, nmod_mat] = dataclasses.field(default_factory=dict)
 
     @property
     def kinks(self) -> tuple[Number, ...]:
@@ -55,22 +66,37 @@ class SearchedLine:
     def point(self, position: Number) -> list[Number]:
         return [p + position * v for p, v in zip(self.line.base, self.line.direction, strict=True)]
 
-    def first_values(self, layers: KnownLayers, position: Number) -> list[Number]:
-        """Pre-activations of the first layer at a position; they are affine along the line and short."""
-        at_base, along = self._image(layers)
-        return [z + position * v for z, v in zip(at_base, along, strict=True)]
+    def modular_gradient(self, piece: int) -> nmod_mat:
+        """A gradient that is known, its rows times some number each, modulo the prime; (outputs, rank)."""
+        if piece not in self._modular:
+            self._modular[piece] = nmod_mat(integer_rows(self.gradients[piece]), PRIME)
+        return self._modular[piece]
 
-    def _image(self, layers: KnownLayers) -> tuple[list[Number], list[Number]]:
+    def first_values(self, layers: KnownLayers, positions: Sequence[Number]) -> tuple[list[Number], list[fmpz]]:
+        """Pre-activations of the first layer at positions, times a positive scale each: (one after the other, scales).
+
+        They are affine along the line and short: two integer rows over one denominator where all is exact.
+        """
+        image = self._image(layers)
+        if not layers.exact:
+            at_base, along = image.rows.tolist()
+            return [z + t * v for t in positions for z, v in zip(at_base, along, strict=True)], [fmpz(1)] * len(
+                positions
+            )
+        places = fmpz_mat(len(positions), 2, [x for t in positions for x in (t.q, t.p)])
+        return (places * image.rows).entries(), [t.q * image.scale for t in positions]
+
+    def _image(self, layers: KnownLayers) -> Image:
         weight, bias = layers.weights[0], layers.biases[0]
-        for known, offsets, at_base, along in self._images:
+        for known, offsets, image in self._images:
             if known is weight or (layers.exact and known == weight and offsets == bias):
-                return at_base, along
+                return image
         matrix: Any = fmpq_mat if layers.exact else arb_mat
-        base = matrix(weight) * matrix(len(self.line.base), 1, list(self.line.base))
-        direction = matrix(weight) * matrix(len(self.line.base), 1, list(self.line.direction))
-        at_base = [z + b for z, b in zip(base.entries(), bias, strict=True)]
-        self._images = [*self._images[-3:], (weight, list(bias), at_base, direction.entries())]
-        return at_base, direction.entries()
+        ends = matrix(2, len(self.line.base), [*self.line.base, *self.line.direction])
+        image = ends * matrix(weight).transpose() + matrix(2, 1, [1, 0]) * matrix(1, len(bias), list(bias))
+        rows, scale = image.numer_denom() if layers.exact else (image, 1)
+        self._images = [*self._images[-3:], (weight, list(bias), Image(rows, fmpz(scale)))]
+        return self._images[-1][2]
 
     def middle(self, piece: int) -> Number:
         """A position inside a region."""
@@ -189,13 +215,14 @@ class Pool:
 
     def heights(self, layers: KnownLayers, places: Sequence[Place]) -> tuple[list[Matrix], list[fmpz]]:
         """Pre-activations of all layers at positions on lines, times a positive scale each: (per layer, scales)."""
-        first = [self.lines[i].first_values(layers, t) for i, t in places]
-        if not layers.exact:
-            scales = [fmpz(1)] * len(first)
-            values = arb_mat(len(first), layers.widths[0], [x for z in first for x in z])
-            return layers.preactivations_behind(values, scales), scales
-        numerators, scales = homogeneous(first, layers.widths[0])
-        return layers.preactivations_behind(numerators, scales), scales
+        entries: list[Number] = []
+        scales: list[fmpz] = []
+        for index, group in itertools.groupby(places, key=lambda place: place[0]):
+            values, own = self.lines[index].first_values(layers, [t for _, t in group])
+            entries += values
+            scales += own
+        first = type(layers.weights[0])(len(scales), layers.widths[0], entries)
+        return layers.preactivations_behind(first, scales), scales
 
     def patterns(self, layers: KnownLayers, places: Sequence[Place]) -> list[Pattern]:
         """The regions of positions on lines."""
@@ -244,13 +271,6 @@ class Pool:
 
     def all_kinks(self) -> list[tuple[int, int]]:
         return [(i, k) for i, line in enumerate(self.lines) for k in range(len(line.kinks))]
-
-
-def homogeneous(points: Sequence[Sequence[fmpq]], columns: int) -> tuple[fmpz_mat, list[fmpz]]:
-    """Rational points as (numerators, positive denominators)."""
-    scales = [common_denominator(point) for point in points]
-    rows = [[x.p * (scale // x.q) for x in point] for point, scale in zip(points, scales, strict=True)]
-    return fmpz_mat(len(rows), columns, [x for row in rows for x in row]), scales
 
 
 def _form(jump: np.ndarray, point: Sequence[fmpq]) -> RationalForm | None:
