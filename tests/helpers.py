@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 from flint import fmpq, fmpq_mat
 
+from jaxtract.layers.any_depth.found_layers import FoundLayer, Row
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import FAMILIES, exact_network, gap
 from jaxtract.oracle.call import CallableOracle
@@ -38,6 +39,14 @@ HARD = {
 def family(name, widths, seed):
     """A network of a family over the rationals."""
     return exact_network(HARD[name](widths, seed))
+
+
+def found_layers(network):
+    """The hidden layers of an exact network as an extraction finds them."""
+    return [
+        FoundLayer([Row(list(row), b) for row, b in zip(w.tolist(), c.entries(), strict=True)], [1] * w.nrows())
+        for w, c in zip(network.weights[:-1], network.biases[:-1], strict=True)
+    ]
 
 
 def network(*layers):

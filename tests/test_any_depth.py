@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from flint import fmpq, fmpq_mat, fmpz_mat
+from helpers import found_layers
 
 from jaxtract import AnyDepthOptions, ExtractOptions, Outcome, certify, extract_any_depth, extract_network, load_target
 from jaxtract.geometry.boundary_points import boundary_points
@@ -11,8 +12,15 @@ from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, stacked, without_unread
 from jaxtract.layers.any_depth.kinks.input_slice import InputSlice, SliceAsker
+from jaxtract.layers.any_depth.kinks.pool import Pool, SearchedLine
 from jaxtract.layers.any_depth.rows.first_layer import straight
-from jaxtract.layers.any_depth.signs.layer_signs import Region, composition, signs_by_gradients, signs_by_rows
+from jaxtract.layers.any_depth.signs.layer_signs import (
+    Region,
+    composition,
+    is_explained,
+    signs_by_gradients,
+    signs_by_rows,
+)
 from jaxtract.layers.any_depth.walk.row_system import InconsistentRow, RowSystem, Shared, determined, solve_shared
 from jaxtract.layers.any_depth.walk.transversal import kink_between
 from jaxtract.layers.any_depth.whole.extreme_lines import extreme_line, extreme_points
@@ -23,6 +31,7 @@ from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.points import scattered, stars
 from jaxtract.oracle.serve import ExactNetworkOracle
 from jaxtract.search.context_lines import search_lines, settings_for
+from jaxtract.search.lines import Line
 from jaxtract.search.random_lines import random_line
 from precision.dyadic import dyadic_matrix, from_float64, power_of_two
 from precision.exact import ExactContext
@@ -298,6 +307,37 @@ def test_composition_names_what_certainly_takes_part():
     assert composition(matrix, rationals([0, 0, 1])) is None
 
 
+def test_what_no_combination_explains_is_told_modulo_a_prime():
+    """The annihilator and the composition say the same of gradients in a region with neurons that depend."""
+    layers = KnownLayers([fmpz_mat([[1, 0, 0], [0, 1, 0], [0, 2, 0]])], [[0] * 3])
+    pattern = [np.array([True, False, True])]
+    for row in ([5, 0, 0], [1, 3, 0], [0, 0, 1], [0, 0, 0]):
+        gradient = rationals(row) / fmpq(7)
+        assert is_explained(layers, pattern, gradient) == (composition(layers.weights[0], gradient) is not None)
+
+
+def test_heights_on_lines_are_the_pre_activations_times_their_scales():
+    """Lines with bases that are not dyadic, places of several lines in any order."""
+    network = exact_network(he((5, 4, 3, 1), 2))
+    layers = stacked(5, found_layers(network))
+    oracle = CountingOracle(ExactNetworkOracle(network), EXACT)
+    pool = Pool(oracle, 5)
+    rng = np.random.default_rng(3)
+    pool.search([random_line(5, rng) for _ in range(2)], settings_for(EXACT))
+    thirds = tuple(fmpq(int(x), 3) for x in rng.integers(-9, 9, 10))
+    pool.lines.append(SearchedLine(Line(thirds[:5], thirds[5:], 0), pool.lines[0].profile, {}))
+    places = [(0, fmpq(1, 7)), (2, fmpq(-5, 3)), (2, fmpq(2)), (0, pool.lines[0].kinks[0]), (1, fmpq(0))]
+    heights, scales = pool.heights(layers, places)
+    assert all(scale > 0 for scale in scales)
+    for k, (line, t) in enumerate(places):
+        state = fmpq_mat(5, 1, pool.lines[line].point(t))
+        for z, weight, bias in zip(heights, layers.weights, layers.biases, strict=True):
+            here = fmpq_mat(weight) * state + fmpq_mat(len(bias), 1, bias)
+            assert [fmpq(x, scales[k]) for x in z.tolist()[k]] == here.entries()
+            state = fmpq_mat(len(bias), 1, [max(x, fmpq(0)) for x in here.entries()])
+    assert any(x == 0 for z in heights for x in z.tolist()[3])
+
+
 @pytest.mark.parametrize(("known", "share"), [(2, 0.5), (4, 0.5), (6, 0.8)])
 def test_a_layer_that_lacks_neurons_gets_no_wrong_signs(known, share):
     """Gradients have as many dimensions as there are known rows at most, so that all of them are explained."""
@@ -312,7 +352,7 @@ def test_a_layer_that_lacks_neurons_gets_no_wrong_signs(known, share):
             Region([a, b[:known]], rationals(((behind * b) @ second @ np.diag(a) @ first).tolist()), frozenset())
             for a, b in sides
         ]
-        signs, _ = signs_by_gradients(layers, regions)
+        signs = signs_by_gradients(layers, regions)
         assert -1 not in signs
         found += sum(signs)
     assert known < 6 or found > 40

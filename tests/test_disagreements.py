@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 from flint import fmpq, fmpz_mat
+from helpers import found_layers
 
 from jaxtract import ExactNetwork, ExtractOptions, certify, extract_network
-from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, rescaled_columns, stacked
+from jaxtract.layers.any_depth.found_layers import FoundLayer, rescaled_columns, stacked
 from jaxtract.layers.any_depth.signs.layer_signs import Sides, missing_at
 from jaxtract.layers.any_depth.unseen.disagreements import Recovered, first_borders
 from jaxtract.layers.any_depth.unseen.open_weights import OpenWeights, behind_boundaries, solve_open
@@ -86,13 +87,6 @@ def test_ends_that_are_not_as_expected_give_no_border():
     assert first_borders(oracle, same, points[:2], points[2:], np.random.default_rng(0)) == []
     assert oracle.count.search == 4
     assert first_borders(oracle, same, points[:0], points[:0], np.random.default_rng(0)) == []
-
-
-def found_layers(network):
-    return [
-        FoundLayer([Row(list(row), b) for row, b in zip(w.tolist(), c.entries(), strict=True)], [1] * w.nrows())
-        for w, c in zip(network.weights[:-1], network.biases[:-1], strict=True)
-    ]
 
 
 def output_layer(network):

@@ -25,6 +25,7 @@ from precision.dyadic import (
 from precision.exact import ExactContext
 from precision.kink import Piece, meeting_of
 from precision.lattice import signs_by_lattice
+from precision.modular import annihilator, joined_rows, masked_rows, modular
 from precision.rounded import GUARD_BITS, RoundedContext, float64, mp
 
 
@@ -430,3 +431,17 @@ def test_a_private_mpmath_context_is_really_private():
     assert power_of_two(-260) < thirds[0] < power_of_two(-200) and 0 < thirds[1] < power_of_two(-1400)
     assert mpmath.mp.prec == 11
     assert isinstance(low, RoundedContext) and low.arithmetic is not high.arithmetic
+
+
+def test_relations_of_rational_rows_are_those_modulo_a_prime():
+    rng = np.random.default_rng(5)
+    first = np.array([[fmpq(int(x), 7) for x in row] for row in rng.integers(-99, 99, (3, 6))], dtype=object)
+    inside = (first * fmpq(2, 3)).sum(axis=0)[None]
+    outside = inside + np.array([[fmpq(int(x), 5) for x in rng.integers(1, 9, 6)]], dtype=object)
+    beyond = annihilator(modular(first))
+    assert (modular(inside) * beyond).rank() == 0 and (modular(outside) * beyond).rank() == 1
+    assert joined_rows(modular(first), modular(inside)).rank() == 3
+    assert joined_rows(modular(first), modular(outside)).rank() == 4
+    assert joined_rows(modular(first), modular(inside)).tolist()[3] == modular(inside).tolist()[0]
+    kept = masked_rows(modular(first), np.array([True, False, True]))
+    assert kept.tolist()[::2] == modular(first).tolist()[::2] and not any(int(x) for x in kept.tolist()[1])

@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from flint import arb, arb_mat, fmpz_mat
+from flint import arb, arb_mat, fmpz_mat, nmod_mat
 
 from precision.balls import to_float
 from precision.context import Number
+from precision.modular import masked_rows, modular
 
 Pattern = list[np.ndarray]
 """Per layer a boolean array: which pre-activations are positive."""
@@ -61,6 +62,7 @@ class KnownLayers:
         self.biases = [list(bias) for bias in biases]
         self._transposed = [weight.transpose() for weight in self.weights]
         self._bias_rows = [self._matrix(1, len(bias), bias) for bias in self.biases]
+        self._modular: list[nmod_mat] = []
         self._float_layers, self.scales = _float_layers(self.weights, self.biases)
 
     @property
@@ -128,6 +130,15 @@ class KnownLayers:
             matrix = weight * matrix
             offsets = weight * offsets + self._bias_rows[k + 1].transpose()
         return matrix, offsets.entries()
+
+    def gradients_modular(self, layer: int, pattern: Pattern) -> nmod_mat:
+        """Gradients of all pre-activations of a layer in a region modulo the prime, (width, inputs); if exact."""
+        if not self._modular:
+            self._modular = [modular(weight) for weight in self.weights]
+        matrix = self._modular[0]
+        for weight, side in zip(self._modular[1 : layer + 1], pattern, strict=False):
+            matrix = weight * masked_rows(matrix, side)
+        return matrix
 
     def derivative(self, layer: int, neuron: int, last: int, pattern: Pattern) -> list[Number]:
         """d z_last / d a_neuron in a region: how a unit of an earlier layer acts on layer ``last`` (> layer)."""

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.kinks.flatness import Flatness
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
-from jaxtract.layers.any_depth.signs.layer_signs import Sides, Span, missing_at, signs_by_gradients, span_of
+from jaxtract.layers.any_depth.signs.layer_signs import Sides, Span, missing_at, span_of
 from jaxtract.layers.any_depth.signs.sign_sources import SignSources
 
 SURE, LIKELY = 0.75, 0.5
@@ -135,8 +135,8 @@ class LayerOfKink:
         fresh = [kink for kink in kinks if kink not in known and self.state.pool.is_measured(kink)]
         places = [(line, self.state.pool.lines[line].middle(k)) for line, k in fresh]
         for (line, k), pattern in zip(fresh, self.state.pool.patterns(layers, places), strict=True):
-            gradients = self.state.pool.lines[line].gradients
-            known[line, k] = missing_at(layers, pattern, gradients[k], gradients[k + 1])
+            left, right = (self.signs.gradient(layers, line, k + side) for side in (0, 1))
+            known[line, k] = missing_at(layers, pattern, left, right)
         return [known.get(kink, Sides.OPEN) for kink in kinks]
 
     def _incomplete(self) -> bool:
@@ -147,7 +147,7 @@ class LayerOfKink:
         measured = sum(len(line.gradients) for line in self.state.pool.lines)
         if self._seen_complete == (layers, measured):
             return False
-        _, unexplained = signs_by_gradients(layers, self.signs.regions(layers))
-        if not unexplained:
+        complete = self.signs.explain_all(layers)
+        if complete:
             self._seen_complete = (layers, measured)
-        return unexplained > 0
+        return not complete

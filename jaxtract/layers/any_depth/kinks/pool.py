@@ -18,9 +18,9 @@ from jaxtract.measurement.noise import term_size
 from jaxtract.search.context_lines import Asker, LineSettings, search_lines
 from jaxtract.search.lines import Line, LineProfile
 from precision.balls import accuracy_bits, middle, steepest, vanishes
-from precision.context import Number, integer_rows
+from precision.context import Number
 from precision.dyadic import dyadic_matrix
-from precision.modular import PRIME
+from precision.modular import modular
 
 FEWEST_BITS = 16
 """Bits that a measured normal must have: two kinks that are hardly told apart give none."""
@@ -69,7 +69,7 @@ class SearchedLine:
     def modular_gradient(self, piece: int) -> nmod_mat:
         """A gradient that is known, its rows times some number each, modulo the prime; (outputs, rank)."""
         if piece not in self._modular:
-            self._modular[piece] = nmod_mat(integer_rows(self.gradients[piece]), PRIME)
+            self._modular[piece] = modular(self.gradients[piece])
         return self._modular[piece]
 
     def first_values(self, layers: KnownLayers, positions: Sequence[Number]) -> tuple[list[Number], list[fmpz]]:
@@ -179,6 +179,10 @@ class Pool:
             columns = gradient_columns(self.asker, searched.line, searched.profile, pieces, [axis])
             for piece, column in zip(pieces, columns, strict=True):
                 searched.columns[piece] = {axis: column[:, 0]}
+
+    def gradient_places(self) -> list[tuple[int, int]]:
+        """Regions (line, piece) in which the gradient is known."""
+        return [(i, k) for i, line in enumerate(self.lines) for k in sorted(line.gradients)]
 
     def borders(self) -> list[int]:
         """The lines that are one kink seen from near."""

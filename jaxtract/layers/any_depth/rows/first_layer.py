@@ -18,9 +18,8 @@ from jaxtract.search.context_lines import Asker
 from jaxtract.search.lines import Line, LineProfile
 from precision.ball_algebra import has_balls, reduce_rows
 from precision.balls import to_float
-from precision.context import integer_rows
 from precision.dyadic import DyadicMatrix
-from precision.modular import PRIME
+from precision.modular import modular
 
 SPARE_COLUMNS = 4
 """Measured columns beyond the rank, as the sign that the rank is all there is."""
@@ -113,9 +112,7 @@ def _independent(columns: np.ndarray) -> tuple[int, list[int], list[tuple[int, i
         reduced = reduce_rows(flat.tolist(), width)
         rows = sorted(reduced.chosen)
         return reduced.rank, sorted(reduced.pivots), [(r // outputs, r % outputs) for r in rows]
-    whole = integer_rows(flat)
-    entries = [int(x) for x in whole.entries()]
-    matrix = nmod_mat(pieces * outputs, width, entries, PRIME)
+    matrix = modular(flat)
     rows = _pivots(matrix.transpose())
     return len(rows), _pivots(matrix), [(r // outputs, r % outputs) for r in rows]
 

@@ -25,12 +25,16 @@ from jaxtract.layers.any_depth.walk.row_system import (
 )
 from precision.ball_algebra import has_balls, reduce_rows
 from precision.balls import vanishes
-from precision.context import Number, integer_rows
+from precision.context import Number
 from precision.lattice import signs_by_lattice
-from precision.modular import PRIME
+from precision.modular import annihilator, joined_rows, masked_rows, modular
 
 SUBSET_SUM_BITS = 256
 """Leading bits of the equations that lattice reduction looks at; what it proposes must hold exactly."""
+
+
+Gradient = np.ndarray | nmod_mat
+"""Numbers; or, where all is exact, these modulo the prime, every row times some factor."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Region:
     """
 
     pattern: Pattern
-    gradient: np.ndarray
+    gradient: Gradient
     borders: frozenset[int]
 
 
@@ -56,11 +60,12 @@ class Composition:
     absent: frozenset[int]
 
 
-def composition(matrix: Matrix, gradient: np.ndarray) -> Composition | None:
+def composition(matrix: Matrix, gradient: Gradient) -> Composition | None:
     """Write a gradient of f as a combination of the rows of ``matrix``; only coefficients that are unique count.
 
     Args:
-        matrix: (width, inputs), the gradients of all pre-activations in a region, up to sign.
+        matrix: (width, inputs), the gradients of all pre-activations in a region, up to sign: integers, these modulo
+            the prime, or balls.
         gradient: (outputs, inputs) of f in a part of that region.
 
     Returns:
@@ -68,10 +73,11 @@ def composition(matrix: Matrix, gradient: np.ndarray) -> Composition | None:
         taken for zero; what follows from it is proven by later equations or not at all.
     """
     if isinstance(matrix, arb_mat):
+        assert isinstance(gradient, np.ndarray), "between balls nothing is known modulo a prime"
         return _composition_balls(matrix, gradient)
-    width, outputs = matrix.nrows(), gradient.shape[0]
-    columns = width + outputs
-    reduced, rank = nmod_mat(_joined(matrix, integer_rows(gradient)).transpose(), PRIME).rref()
+    right = modular(gradient)
+    width, columns = matrix.nrows(), matrix.nrows() + right.nrows()
+    reduced, rank = joined_rows(modular(matrix), right).transpose().rref()
     flat = [int(x) for x in reduced.entries()]
     present, absent = [], []
     for r in range(rank):
@@ -101,21 +107,18 @@ def _composition_balls(matrix: arb_mat, gradient: np.ndarray) -> Composition | N
     return Composition(frozenset(present), frozenset(absent))
 
 
-def signs_by_gradients(layers: KnownLayers, regions: Iterable[Region]) -> tuple[list[int], int]:
-    """Signs of the last layer's rows from gradients of f in known regions: (signs, regions not explained).
+def signs_by_gradients(layers: KnownLayers, regions: Iterable[Region]) -> list[int]:
+    """Signs of the last layer's rows from gradients of f in known regions.
 
     A neuron that takes part is on in the region. One that takes no part but bends f at the region's border is on
     beyond it. 0 where nothing was seen, or where the same neuron was seen on at both sides: two neurons on one
     hyperplane. A neuron that is missing and on would show in a gradient that no combination explains, or, where the
     known ones explain every gradient, in one that takes part of all of them: only other regions count.
     """
-    found = [
-        (region, composition(layers.forms(layers.depth - 1, region.pattern)[0], region.gradient)) for region in regions
-    ]
-    unexplained = sum(taking is None for _, taking in found)
     width = layers.widths[-1]
     plus, minus = np.zeros(width, dtype=bool), np.zeros(width, dtype=bool)
-    for region, taking in found:
+    for region in regions:
+        taking = composition(_gradients(layers, layers.depth - 1, region.pattern), region.gradient)
         if taking is None or not (taking.absent or _shows_missing(layers, region.pattern)):
             continue
         side = region.pattern[-1]
@@ -123,21 +126,33 @@ def signs_by_gradients(layers: KnownLayers, regions: Iterable[Region]) -> tuple[
             positive = bool(side[i]) == (i in taking.present)
             (plus if positive else minus)[i] = True
     signs = np.where(plus & ~minus, 1, np.where(minus & ~plus, -1, 0))
-    return [int(s) for s in signs], unexplained
+    return [int(s) for s in signs]
+
+
+def is_explained(layers: KnownLayers, pattern: Pattern, gradient: Gradient) -> bool:
+    """Whether a gradient of f in a region is a combination of those of the last layer's neurons (modulo a prime)."""
+    matrix = _gradients(layers, layers.depth - 1, pattern)
+    if not layers.exact:
+        return composition(matrix, gradient) is not None
+    left_over = modular(gradient) * annihilator(matrix)
+    return left_over == left_over * 0
+
+
+def _gradients(layers: KnownLayers, layer: int, pattern: Pattern) -> Matrix:
+    """Of all pre-activations of a layer in a region, (width, inputs): balls, or modulo the prime."""
+    return layers.gradients_modular(layer, pattern) if layers.exact else layers.forms(layer, pattern)[0]
 
 
 def _shows_missing(layers: KnownLayers, pattern: Pattern) -> bool:
     """Whether the gradient of one neuron more would be no combination of those of the known ones."""
-    matrix, _ = layers.forms(layers.depth - 1, pattern)
-    return _rank(matrix) < _let_through(layers, pattern)
+    return _rank(_gradients(layers, layers.depth - 1, pattern)) < _let_through(layers, pattern)
 
 
 def _let_through(layers: KnownLayers, pattern: Pattern) -> int:
     """Dimension of the gradients that a neuron of the last layer can have in a region."""
     if layers.depth == 1:
         return layers.inputs
-    before, _ = layers.forms(layers.depth - 2, pattern)
-    return _rank(_chosen(before, np.nonzero(pattern[-2])[0].tolist()))
+    return _rank(_chosen(_gradients(layers, layers.depth - 2, pattern), pattern[-2]))
 
 
 def determinable(matrix: Matrix) -> list[int]:
@@ -146,7 +161,7 @@ def determinable(matrix: Matrix) -> list[int]:
         found = _composition_balls(matrix, np.empty((0, matrix.ncols()), dtype=object))
         return sorted(found.absent) if found is not None else []
     width = matrix.nrows()
-    reduced, rank = nmod_mat(matrix.transpose(), PRIME).rref()
+    reduced, rank = modular(matrix).transpose().rref()
     flat = [int(x) for x in reduced.entries()]
     found = []
     for r in range(rank):
@@ -167,19 +182,16 @@ class Span(enum.Enum):
 
 def span_of(layers: KnownLayers, pattern: Pattern, on: np.ndarray, normal: Sequence[Number]) -> Span:
     """Is ``normal`` a combination of the gradients of the neurons ``on`` of the last layer (modulo a prime)?"""
-    matrix, _ = layers.forms(layers.depth - 1, pattern)
-    chosen = [i for i in range(len(on)) if on[i]]
-    if not chosen:
+    if not on.any():
         return Span.OUTSIDE
-    if isinstance(matrix, arb_mat):
-        return _span_balls([matrix.tolist()[i] for i in chosen], normal)
-    explaining = _chosen(matrix, chosen)
-    rank = _rank(explaining)
-    if rank == len(normal):
+    explaining = _chosen(_gradients(layers, layers.depth - 1, pattern), on)
+    if isinstance(explaining, arb_mat):
+        return _span_balls(explaining.tolist(), normal)
+    if explaining.rank() == len(normal):
         return Span.EVERYTHING
     target = np.empty((1, len(normal)), dtype=object)
     target[0, :] = list(normal)
-    return Span.INSIDE if _rank(_joined(explaining, integer_rows(target))) == rank else Span.OUTSIDE
+    return Span.OUTSIDE if (modular(target) * annihilator(explaining)).rank() else Span.INSIDE
 
 
 class Sides(enum.Enum):
@@ -190,44 +202,47 @@ class Sides(enum.Enum):
     OPEN = "nothing can be told"
 
 
-def missing_at(layers: KnownLayers, pattern: Pattern, left: np.ndarray, right: np.ndarray) -> Sides:
+def missing_at(layers: KnownLayers, pattern: Pattern, left: Gradient, right: Gradient) -> Sides:
     """Whether a kink between two gradients of f (outputs, inputs) can be that of a neuron missing in the last layer.
 
     What is missing adds its own gradient on one side of its boundary only. Modulo the gradients of the known neurons
     (and a prime) both sides then differ; for any other kink they span the same, unless several neurons are missing.
     """
-    known, _ = layers.forms(layers.depth - 1, pattern)
+    known = _gradients(layers, layers.depth - 1, pattern)
     most, rank = _let_through(layers, pattern), _rank(known)
     if rank >= most:
         return Sides.OPEN
-    first, second = (
-        integer_rows(gradient) if layers.exact else arb_mat(gradient.tolist()) for gradient in (left, right)
-    )
-    lacks = [_rank(_joined(known, side)) - rank for side in (first, second)]
-    if min(lacks) == 0:
-        return Sides.SAME if max(lacks) == 0 else Sides.BORDER
+    first, second, both = _beyond(known, rank, left, right)
+    if min(first, second) == 0:
+        return Sides.SAME if max(first, second) == 0 else Sides.BORDER
     if most - rank < 2:
         return Sides.OPEN
-    both = _rank(_joined(_joined(known, first), second)) - rank
-    return Sides.SAME if both == max(lacks) == min(lacks) else Sides.OPEN
+    return Sides.SAME if both == first == second else Sides.OPEN
 
 
-def _joined(first: Matrix, second: Matrix) -> Matrix:
-    """The rows of both."""
-    rows = first.nrows() + second.nrows()
-    return type(first)(rows, first.ncols(), [*first.entries(), *second.entries()])
+def _beyond(known: Matrix, rank: int, left: Gradient, right: Gradient) -> tuple[int, int, int]:
+    """Ranks that two gradients of f, and both together, add to the rows of ``known``."""
+    if isinstance(known, arb_mat):
+        first, second = ([*known.tolist(), *gradient.tolist()] for gradient in (left, right))
+        ranks = (_rank(arb_mat(rows)) for rows in (first, second, [*first, *right.tolist()]))
+        one, other, both = (found - rank for found in ranks)
+        return one, other, both
+    beyond = annihilator(known)
+    first, second = modular(left) * beyond, modular(right) * beyond
+    return first.rank(), second.rank(), first.rank() + (second * annihilator(first)).rank()
 
 
-def _chosen(matrix: Matrix, rows: Sequence[int]) -> Matrix:
-    table = matrix.tolist()
-    return type(matrix)(len(rows), matrix.ncols(), [x for i in rows for x in table[i]])
+def _chosen(matrix: Matrix, mask: np.ndarray) -> Matrix:
+    """Some of the rows; modulo the prime the others are zero."""
+    if isinstance(matrix, arb_mat):
+        chosen = [row for row, kept in zip(matrix.tolist(), mask, strict=True) if kept]
+        return arb_mat(len(chosen), matrix.ncols(), [x for row in chosen for x in row])
+    return masked_rows(matrix, mask)
 
 
 def _rank(matrix: Matrix) -> int:
     """Modulo a prime; of balls the rank that is certain."""
-    if isinstance(matrix, arb_mat):
-        return reduce_rows(matrix.tolist(), matrix.ncols()).rank
-    return nmod_mat(matrix, PRIME).rank()
+    return reduce_rows(matrix.tolist(), matrix.ncols()).rank if isinstance(matrix, arb_mat) else matrix.rank()
 
 
 def _span_balls(rows: Sequence[Sequence[Number]], normal: Sequence[Number]) -> Span:

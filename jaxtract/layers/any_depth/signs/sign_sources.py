@@ -9,7 +9,14 @@ import numpy as np
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.found_layers import FoundLayer
 from jaxtract.layers.any_depth.recovery import Recovery
-from jaxtract.layers.any_depth.signs.layer_signs import Region, determinable, signs_by_gradients, signs_by_rows
+from jaxtract.layers.any_depth.signs.layer_signs import (
+    Gradient,
+    Region,
+    determinable,
+    is_explained,
+    signs_by_gradients,
+    signs_by_rows,
+)
 from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
 from precision.balls import vanishes
 
@@ -23,6 +30,7 @@ class SignSources:
     def __init__(self, state: Recovery):
         self.state = state
         self.bordered: set[tuple[int, int, int]] = set()
+        self._unexplained: tuple[int, int] | None = None
 
     def behind(self, level: int) -> list[int]:
         """Signs of layer level - 1 as far as gradients of f show them; the layer is oriented by them."""
@@ -35,7 +43,7 @@ class SignSources:
     def _learn_signs(self, level: int) -> None:
         layer = self.state.layers[level - 2]
         layers = self.state.known(level - 1)
-        found, _ = signs_by_gradients(layers, self.regions(layers))
+        found = signs_by_gradients(layers, self._regions(layers))
         layer.signs = [old or new for old, new in zip(layer.signs, found, strict=True)]
         self.state.layers[level - 2] = layer.oriented()
 
@@ -101,16 +109,33 @@ class SignSources:
                 layer.signs[i] = 1 if share < ONE_SIDED else -1
         self.state.layers[level - 1] = layer.oriented()
 
-    def regions(self, layers: KnownLayers) -> list[Region]:
-        places, gradients, borders = [], [], []
-        for index, line in enumerate(self.state.pool.lines):
-            zeros = self._zeros_on(index, layers)
-            for piece, gradient in sorted(line.gradients.items()):
-                places.append((index, line.middle(piece)))
-                gradients.append(gradient)
-                borders.append(frozenset(zeros.get(piece - 1, ())) | frozenset(zeros.get(piece, ())))
-        patterns = self.state.pool.patterns(layers, places)
-        return [Region(*region) for region in zip(patterns, gradients, borders, strict=True)]
+    def explain_all(self, layers: KnownLayers) -> bool:
+        """Whether every gradient of f that is known is a combination of those of the last layer's neurons."""
+        places = self.state.pool.gradient_places()
+        if self._unexplained in places:
+            # What was not explained before is still the likeliest.
+            places = [self._unexplained, *places]
+        patterns = self.state.pool.patterns(layers, [(i, self.state.pool.lines[i].middle(k)) for i, k in places])
+        for place, pattern in zip(places, patterns, strict=True):
+            if not is_explained(layers, pattern, self.gradient(layers, *place)):
+                self._unexplained = place
+                return False
+        return True
+
+    def gradient(self, layers: KnownLayers, index: int, piece: int) -> Gradient:
+        """The gradient of f in a region of a line, in the kind of numbers that signs are told from."""
+        line = self.state.pool.lines[index]
+        return line.modular_gradient(piece) if layers.exact else line.gradients[piece]
+
+    def _regions(self, layers: KnownLayers) -> list[Region]:
+        pool = self.state.pool
+        found = pool.gradient_places()
+        patterns = pool.patterns(layers, [(i, pool.lines[i].middle(k)) for i, k in found])
+        zeros = {i: self._zeros_on(i, layers) for i in {i for i, _ in found}}
+        return [
+            Region(pattern, self.gradient(layers, i, k), frozenset([*zeros[i].get(k - 1, ()), *zeros[i].get(k, ())]))
+            for (i, k), pattern in zip(found, patterns, strict=True)
+        ]
 
     def _zeros_on(self, index: int, layers: KnownLayers) -> dict[int, list[int]]:
         """For every kink of a line the neurons of the last layer that are zero there."""

@@ -13,13 +13,13 @@ import enum
 from collections.abc import Sequence
 
 import numpy as np
-from flint import arb, fmpq, fmpz, fmpz_mat, nmod_mat
+from flint import arb, fmpq, fmpz, fmpz_mat
 
 from precision.ball_algebra import has_balls, reduce_rows
 from precision.balls import bits_in_use, vanishes
 from precision.context import FEW_BITS, Number, integer_rows, object_matrix, rational_matrix
 from precision.estimates import NoFitError, fitted
-from precision.modular import PRIME
+from precision.modular import modular
 
 FEWEST_EQUATIONS = 2
 """Exact equations in the signs alone that are believed: a wrong neuron fulfils not even one but by accident."""
@@ -160,7 +160,7 @@ class RowSystem:
         matrix = [row[:-1] for row in rows]
         if has_balls([target]) or has_balls(rows):
             return _combined_balls(rows, target)
-        if _modular([*matrix, target]).rank() > _modular(matrix).rank():
+        if rank_of([*matrix, target]) > rank_of(matrix):
             return None
         chosen = independent(matrix)
         basis = np.array([[fmpq(x) for x in matrix[k]] for k in chosen], dtype=object)
@@ -243,7 +243,7 @@ def _may_determine(rows: Sequence[Sequence[Number]], unknowns: int) -> bool:
     """Whether the equations fix some unknown, or contradict each other, modulo a prime; of balls it is not known."""
     if has_balls(rows):
         return True
-    reduced, rank = _modular(rows).rref()
+    reduced, rank = modular(_table(rows)).rref()
     flat, width = [int(x) for x in reduced.entries()], unknowns + 1
     return any(sum(x != 0 for x in flat[r * width : r * width + unknowns]) <= 1 for r in range(rank))
 
@@ -276,9 +276,7 @@ def solve_shared(rows: Sequence[Sequence[Number]], unknowns: int) -> np.ndarray 
     """
     if has_balls(rows):
         return _solve_shared_balls(rows, unknowns)
-    table = np.empty((len(rows), len(rows[0])), dtype=object)
-    for i, row in enumerate(rows):
-        table[i, :] = row
+    table = _table(rows)
     chosen = independent([row[:unknowns] for row in rows])
     if len(chosen) < unknowns:
         return Shared.OPEN
@@ -319,23 +317,27 @@ def _fit_shared(rows: Sequence[Sequence[Number]], unknowns: int) -> np.ndarray |
 
 def reduced_rows(rows: Sequence[Sequence[fmpq | int]]) -> tuple[fmpz_mat, fmpz, int]:
     """Reduced row echelon form over the integers: (matrix, common pivot, rank)."""
-    matrix = np.empty((len(rows), len(rows[0])), dtype=object)
-    for i, row in enumerate(rows):
-        matrix[i, :] = [fmpq(x) for x in row]
-    reduced, denominator, rank = integer_rows(matrix).rref()
+    reduced, denominator, rank = integer_rows(_table(rows)).rref()
     return reduced, fmpz(denominator), rank
+
+
+def _table(rows: Sequence[Sequence[fmpq | int]]) -> np.ndarray:
+    table = np.empty((len(rows), len(rows[0])), dtype=object)
+    for i, row in enumerate(rows):
+        table[i, :] = [x if isinstance(x, fmpq) else fmpq(x) for x in row]
+    return table
 
 
 def rank_of(rows: Sequence[Sequence[Number]]) -> int:
     """Rank, modulo a prime; of balls the rank that is certain."""
-    return reduce_rows(rows, len(rows[0])).rank if has_balls(rows) else _modular(rows).rank()
+    return reduce_rows(rows, len(rows[0])).rank if has_balls(rows) else modular(_table(rows)).rank()
 
 
 def independent(rows: Sequence[Sequence[Number]]) -> list[int]:
     """Indices of independent rows that span all (modulo a prime, so that they are independent over Q)."""
     if has_balls(rows):
         return sorted(reduce_rows(rows, len(rows[0])).chosen)
-    reduced, rank = _modular(rows).transpose().rref()
+    reduced, rank = modular(_table(rows)).transpose().rref()
     flat, width = [int(x) for x in reduced.entries()], reduced.ncols()
     found, column = [], 0
     for r in range(rank):
@@ -343,10 +345,3 @@ def independent(rows: Sequence[Sequence[Number]]) -> list[int]:
             column += 1
         found.append(column)
     return found
-
-
-def _modular(rows: Sequence[Sequence[fmpq | int]]) -> nmod_mat:
-    entries = [
-        x % PRIME if isinstance(x, int) else int(x.p) * pow(int(x.q), -1, PRIME) % PRIME for row in rows for x in row
-    ]
-    return nmod_mat(len(rows), len(rows[0]), entries, PRIME)
