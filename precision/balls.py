@@ -165,7 +165,7 @@ def quotient(value: Number, by: Number) -> Number:
 def steepest(values: Iterable[Number]) -> int:
     """Index of the entry that is largest in modulus; the first of several."""
     sizes = [abs(x) for x in values]
-    return max(range(len(sizes)), key=lambda k: sizes[k])
+    return sizes.index(max(sizes))
 
 
 def accuracy_bits(value: arb, size: Number) -> int:

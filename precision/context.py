@@ -117,8 +117,8 @@ def integer_rows(matrix: np.ndarray) -> fmpz_mat:
     rows, columns = matrix.shape
     entries: list[fmpz] = []
     for row in matrix:
-        common = common_denominator(row)
-        entries.extend(x.p * (common // x.q) for x in row)
+        whole, _ = fmpq_mat(1, columns, list(row)).numer_denom()
+        entries.extend(whole.entries())
     return fmpz_mat(rows, columns, entries)
 
 

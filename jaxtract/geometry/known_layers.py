@@ -230,12 +230,12 @@ def _float_layers(
         for row in weight.tolist():
             scaled = [whole(x) * c for x, c in zip(row, scales, strict=True)]
             size = _largest(scaled)
-            rows.append([_share(x, size) for x in scaled])
+            rows.append([share64(x, size) for x in scaled])
             next_scales.append(size)
         layers.append(
             (
                 np.array(rows, dtype=np.float64).reshape(weight.nrows(), weight.ncols()),
-                np.array([_share(b, size) for b, size in zip(bias, next_scales, strict=True)], dtype=np.float64),
+                np.array([share64(b, size) for b, size in zip(bias, next_scales, strict=True)], dtype=np.float64),
             )
         )
         scales = next_scales
@@ -248,5 +248,6 @@ def _largest(values: Sequence[Number]) -> Number:
     return (size.mid() if isinstance(size, arb) else size) or 1
 
 
-def _share(value: Number, size: Number) -> float:
+def share64(value: Number, size: Number) -> float:
+    """value / size in float64, of integers, rationals or balls."""
     return value / size if isinstance(value, int) else to_float(value / size)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from flint import arb, arb_mat, fmpq, fmpq_mat, fmpz, fmpz_mat, nmod_mat
+from flint import arb, fmpq, fmpz, nmod_mat
 
 from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern, patterns_of
+from jaxtract.geometry.on_line import LineImage, image_of
 from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.measurement.balls import measured_profile, measuring, searching
 from jaxtract.measurement.gradients import gradient_columns, whole_gradient
@@ -32,14 +32,6 @@ Place = tuple[int, Number]
 """(line, position on it)"""
 
 
-@dataclasses.dataclass(frozen=True)
-class Image:
-    """The first layer's pre-activations at the base of a line and along it, (2, width), times one positive scale."""
-
-    rows: Matrix
-    scale: fmpz
-
-
 @dataclasses.dataclass
 class SearchedLine:
     """A line on the slice, its pieces and kinks, and the gradients of f in some of its regions.
@@ -56,7 +48,7 @@ class SearchedLine:
     dyadic: bool = True
     border: bool = False
     columns: dict[int, dict[int, np.ndarray]] = dataclasses.field(default_factory=dict)
-    _images: list[tuple[Matrix, list[Number], Image]] = dataclasses.field(default_factory=list)
+    _images: list[tuple[Matrix, list[Number], LineImage]] = dataclasses.field(default_factory=list)
     _modular: dict[int, nmod_mat] = dataclasses.field(default_factory=dict)
 
     @property
@@ -72,31 +64,15 @@ class SearchedLine:
             self._modular[piece] = modular(self.gradients[piece])
         return self._modular[piece]
 
-    def first_values(self, layers: KnownLayers, positions: Sequence[Number]) -> tuple[list[Number], list[fmpz]]:
-        """Pre-activations of the first layer at positions, times a positive scale each: (one after the other, scales).
-
-        They are affine along the line and short: two integer rows over one denominator where all is exact.
-        """
-        image = self._image(layers)
-        if not layers.exact:
-            at_base, along = image.rows.tolist()
-            return [z + t * v for t in positions for z, v in zip(at_base, along, strict=True)], [fmpz(1)] * len(
-                positions
-            )
-        places = fmpz_mat(len(positions), 2, [x for t in positions for x in (t.q, t.p)])
-        return (places * image.rows).entries(), [t.q * image.scale for t in positions]
-
-    def _image(self, layers: KnownLayers) -> Image:
+    def image(self, layers: KnownLayers) -> LineImage:
+        """What the first layer sees of the line; the last few are kept."""
         weight, bias = layers.weights[0], layers.biases[0]
         for known, offsets, image in self._images:
             if known is weight or (layers.exact and known == weight and offsets == bias):
                 return image
-        matrix: Any = fmpq_mat if layers.exact else arb_mat
-        ends = matrix(2, len(self.line.base), [*self.line.base, *self.line.direction])
-        image = ends * matrix(weight).transpose() + matrix(2, 1, [1, 0]) * matrix(1, len(bias), list(bias))
-        rows, scale = image.numer_denom() if layers.exact else (image, 1)
-        self._images = [*self._images[-3:], (weight, list(bias), Image(rows, fmpz(scale)))]
-        return self._images[-1][2]
+        image = image_of(layers, self.line.base, self.line.direction)
+        self._images = [*self._images[-3:], (weight, list(bias), image)]
+        return image
 
     def middle(self, piece: int) -> Number:
         """A position inside a region."""
@@ -222,8 +198,8 @@ class Pool:
         entries: list[Number] = []
         scales: list[fmpz] = []
         for index, group in itertools.groupby(places, key=lambda place: place[0]):
-            values, own = self.lines[index].first_values(layers, [t for _, t in group])
-            entries += values
+            values, own = self.lines[index].image(layers).at([t for _, t in group])
+            entries += values.entries()
             scales += own
         first = type(layers.weights[0])(len(scales), layers.widths[0], entries)
         return layers.preactivations_behind(first, scales), scales

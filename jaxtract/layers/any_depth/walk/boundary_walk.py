@@ -114,14 +114,14 @@ class BoundaryWalk:
         self.steps = 0
         self.inconsistent = False
         self.renewals = 0
-        self._roughest = roughest(form)
+        self._roughest = np.inf if layers.exact else roughest(form)
         self._failed: set[int] = set()
         start = to_grid([middle(x) for x in point])
         if isinstance(form.offset, arb) and bits_in_use() < FEW_BITS:
             off = sum((abs(n) * arb(x).rad() for n, x in zip(form.normal, point, strict=True)), arb(0))
             form = AnchoredForm(form.normal, start, arb(0, off.upper()))
         start = form.put_onto(start)
-        self.start = Place(start, layers.pattern(_row(start), [ONE])[0], form)
+        self.start = Place(start, layers.pattern(_row(start), [ONE])[0], *form.in_integers())
         self.place = self.start
         self.visited = [self.start]
         self.sightings: list[list[Number]] = []
@@ -132,7 +132,7 @@ class BoundaryWalk:
         """Equations of the measured normal: one per coordinate."""
         matrix, _ = self.layers.forms(self.own, self.start.pattern)
         for column, value in zip(matrix.transpose().tolist(), self.start.form.normal, strict=True):
-            self.system.add(self.start.pattern[self.own], [whole(x) for x in column], value)
+            self.system.add(self.start.pattern[self.own], [whole(x) for x in column], self.start.scale * value)
         self._resolve()
 
     def learn_signs(self, signs: Sequence[int]) -> None:
@@ -273,7 +273,8 @@ class BoundaryWalk:
             self._go_back()  # float64 saw this wall where it is not
             return
         step = middle(quotient(-height, rate))
-        crossing = [x + int((step.p * v) // step.q) for x, v in zip(place.point, along, strict=True)]
+        p, q = int(step.p), int(step.q)
+        crossing = [x + p * v // q for x, v in zip(place.point, along, strict=True)]
         crossing = place.form.put_onto(crossing)
         effect = self._effect(layer, neuron, place.pattern, upwards)
         side = place.pattern[self.own]
@@ -292,7 +293,8 @@ class BoundaryWalk:
             self.crossings += 1
             self._learn(layer, neuron, upwards, side, effect, beta * place.scale)
         self._enter(self._behind(place, layer, neuron, wall, beta, crossing, direction, seen))
-        if self.place is not place and roughness(self.place.form) > self._roughest:
+        rough = self._roughest < np.inf and roughness(self.place.form) > self._roughest
+        if self.place is not place and rough:
             self.renewals += 1
             if not (yield from self._measure_form()):
                 self.visited.pop()
@@ -423,7 +425,7 @@ class BoundaryWalk:
         """A place inside the region behind the wall, on the bent boundary, and how far behind it is."""
         pattern = [side.copy() for side in place.pattern]
         pattern[layer][neuron] = not pattern[layer][neuron]
-        form = place.form.plus(beta, wall, *(seen or (crossing,)))
+        form, factor = place.form.plus(beta, wall, *(seen or (crossing,)))
         if all(vanishes(n) for n in form.normal):
             return None
         forms = self.layers.walls64(pattern)
@@ -439,7 +441,7 @@ class BoundaryWalk:
             p + ((v * int(length * (1 << 60))) >> 60) for p, v in zip(crossing, floats_to_grid(onwards), strict=True)
         ]
         inside = form.put_onto(inside)
-        return (Place(inside, pattern, form, place.scale), length) if self._agrees(inside, pattern) else None
+        return (Place(inside, pattern, form, place.scale * factor), length) if self._agrees(inside, pattern) else None
 
     def _agrees(self, point: GridVector, pattern: Pattern) -> bool:
         """Whether the point lies in the region that it was meant to reach."""

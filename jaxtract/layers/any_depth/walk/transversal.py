@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxtract.geometry.grid import ONE, GridVector, floats_to_grid
 from jaxtract.geometry.known_layers import AffineForm
-from jaxtract.geometry.rational_form import RationalForm, dot, form_free, value_at
-from precision.balls import quotient, steepest, to_float, vanishes
+from jaxtract.geometry.rational_form import RationalForm, dot, form_free, shares64, value_at
+from precision.balls import quotient, steepest, vanishes
 from precision.context import Number
 
 
@@ -66,11 +66,10 @@ def tangent_to(form: RationalForm, direction: np.ndarray) -> GridVector:
 def across_boundary(form: RationalForm, wall: AffineForm) -> GridVector:
     """A direction parallel to the wall that crosses the form's zero set as squarely as possible."""
     normal = form.normal64()
-    size = max(abs(m) for m in wall.normal)
-    unit = np.array([to_float(quotient(m, size)) for m in wall.normal])
+    unit = shares64(wall.normal)
     unit /= np.linalg.norm(unit)
     across = normal - (normal @ unit) * unit
     if np.linalg.norm(across) < 1e-12:
         across = normal
     vector = floats_to_grid(across / np.linalg.norm(across))
-    return form_free([quotient(m, 1) for m in wall.normal], vector)
+    return form_free(wall.normal, vector)
