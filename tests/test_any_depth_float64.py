@@ -113,7 +113,8 @@ def test_forms_are_known_best_at_their_anchor():
         assert form.at([3 * ONE + ONE // 2, -2 * ONE]).contains(fmpq(1, 2))
         wall = AffineForm([arb(1), arb(0)], arb(-3))
         assert value_at(wall, anchor) == 0
-        bent = form.plus(ball(fmpq(-4), unit), wall, anchor)
+        bent, one = form.plus(ball(fmpq(-4), unit), wall, anchor)
+        assert one == 1
         assert bent.normal[0].contains(-3) and bent.at(anchor).contains(0)
 
 

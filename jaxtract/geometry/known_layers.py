@@ -10,6 +10,7 @@ connection reads them; they have no boundary and count as on everywhere.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,10 @@ from flint import arb, arb_mat, fmpz_mat, nmod_mat
 from precision.balls import to_float
 from precision.context import Number
 from precision.modular import masked_rows, modular
+
+ROUNDING = 2.0**-53
+TINY, SLACK = 2.0**-500, 1.0001
+"""What underflow may lose, and the rounding of a radius itself."""
 
 Pattern = list[np.ndarray]
 """Per layer a boolean array: which pre-activations are positive."""
@@ -63,7 +68,19 @@ class KnownLayers:
         self._transposed = [weight.transpose() for weight in self.weights]
         self._bias_rows = [self._matrix(1, len(bias), bias) for bias in self.biases]
         self._modular: list[nmod_mat] = []
-        self._float_layers, self.scales = _float_layers(self.weights, self.biases)
+
+    @functools.cached_property
+    def _rounded(self) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[Number]]:
+        return _float_layers(self.weights, self.biases)
+
+    @property
+    def _float_layers(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        return self._rounded[0]
+
+    @property
+    def scales(self) -> list[Number]:
+        """Of the last layer: its pre-activations over those in float64."""
+        return self._rounded[1]
 
     @property
     def depth(self) -> int:
@@ -173,6 +190,24 @@ class KnownLayers:
             found.append(z)
             state = np.where(linear, z, np.maximum(z, 0))
         return found
+
+    def surely_in(self, point: np.ndarray, pattern: Pattern) -> bool | None:
+        """Whether a point, given to the nearest doubles, lies inside a region of exact layers.
+
+        None where rounding leaves it open (Higham 2002, section 3.3: a radius is carried along with every value).
+        """
+        values, radius = point, ROUNDING * np.abs(point)
+        for (weight, bias), linear, side in zip(self._float_layers, self.linear, pattern, strict=True):
+            roundings = 2 * (len(values) + 8) * ROUNDING
+            z = weight @ values + bias
+            reach = np.abs(weight) @ (radius + roundings * np.abs(values)) + roundings * np.abs(bias) + TINY
+            if not np.all((np.abs(z) > SLACK * reach) | linear):
+                return None
+            if not np.array_equal((z > 0) | linear, side):
+                return False
+            values = np.where(side, z, 0)
+            radius = np.where(side, SLACK * reach, 0)
+        return True
 
     def pull_back64(self, points: np.ndarray, outer: np.ndarray) -> np.ndarray:
         """Gradients at the points of functions of the last activations with gradients ``outer`` (points, width)."""

@@ -106,16 +106,17 @@ class Row:
 
         Two known numbers in common must have one ratio; with fewer nothing can be told.
         """
-        pairs = [
-            (a, b)
-            for a, b in zip([*self.weights, self.bias], [*other.weights, other.bias], strict=True)
-            if a is not None and b is not None
-        ]
-        informative = [(a, b) for a, b in pairs if a != 0 or b != 0]
-        if len(informative) < 2 or any(vanishes(b) or vanishes(a) for a, b in informative):
-            return None
-        factor = informative[0][0] / informative[0][1]
-        if any(a != factor * b for a, b in informative):
+        factor, informative = None, 0
+        for a, b in zip([*self.weights, self.bias], [*other.weights, other.bias], strict=True):
+            if a is None or b is None or not (a != 0 or b != 0):
+                continue
+            if vanishes(a) or vanishes(b):
+                return None
+            factor = a / b if factor is None else factor
+            if a != factor * b:
+                return None
+            informative += 1
+        if informative < 2:
             return None
         weights = [
             a if a is not None else (None if b is None else factor * b)

@@ -79,12 +79,11 @@ class InputSlice:
         )
 
     def _wide(self, matrix: DyadicMatrix) -> DyadicMatrix:
-        rows = matrix.shape[0]
-        entries = [fmpz(0)] * (rows * self.inputs)
+        wide = fmpz_mat(matrix.shape[0], self.inputs)
         for i, row in enumerate(matrix.mantissa.tolist()):
             for axis, value in zip(self.axes, row, strict=True):
-                entries[i * self.inputs + axis] = value
-        return DyadicMatrix(fmpz_mat(rows, self.inputs, entries), matrix.exponent)
+                wide[i, axis] = value
+        return DyadicMatrix(wide, matrix.exponent)
 
 
 class SliceAsker:

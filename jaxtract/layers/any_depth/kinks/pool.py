@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from flint import arb, fmpq, fmpz, nmod_mat
+from flint import arb, fmpq, fmpz, fmpz_mat, nmod_mat
 
 from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern, patterns_of
 from jaxtract.geometry.on_line import LineImage, image_of
@@ -18,7 +18,7 @@ from jaxtract.measurement.noise import term_size
 from jaxtract.search.context_lines import Asker, LineSettings, search_lines
 from jaxtract.search.lines import Line, LineProfile
 from precision.balls import accuracy_bits, middle, steepest, vanishes
-from precision.context import Number
+from precision.context import Number, rational_matrix
 from precision.dyadic import dyadic_matrix
 from precision.modular import modular
 
@@ -258,14 +258,20 @@ def _form(jump: np.ndarray, point: Sequence[fmpq]) -> RationalForm | None:
     sizes = [max(abs(x) for x in row) for row in jump]
     o = max(range(len(sizes)), key=lambda k: sizes[k])
     pivot = steepest(jump[o])
-    if (
-        vanishes(sizes[o])
-        or _too_rough(jump[o], sizes[o])
-        or any(any(row * jump[o][pivot] != jump[o] * row[pivot]) for row in jump)
-    ):
+    if vanishes(sizes[o]) or _too_rough(jump[o], sizes[o]) or not _of_rank_one(jump, o, pivot):
         return None
     normal = list(jump[o])
     return RationalForm(normal, -sum((n * x for n, x in zip(normal, point, strict=True)), fmpq(0)))
+
+
+def _of_rank_one(jump: np.ndarray, o: int, pivot: int) -> bool:
+    """Whether all rows are multiples of row ``o``, which is not zero at ``pivot``."""
+    if isinstance(jump[o][pivot], arb):
+        return not any(any(row * jump[o][pivot] != jump[o] * row[pivot]) for row in jump)
+    whole, _ = rational_matrix(jump).numer_denom()
+    rows, columns = jump.shape
+    column = fmpz_mat(rows, 1, [whole[k, pivot] for k in range(rows)])
+    return column * fmpz_mat(1, columns, [whole[o, k] for k in range(columns)]) == whole * whole[o, pivot]
 
 
 def _too_rough(normal: Sequence[Number], size: Number) -> bool:

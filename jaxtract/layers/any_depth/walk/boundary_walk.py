@@ -74,13 +74,14 @@ FEWEST_CROSSINGS = 4
 class Place:
     """A point on the neuron's boundary, the region it is in, and the neuron's form there.
 
-    ``scale`` times the form is the neuron in the scale in which the walk began.
+    ``scale`` times the form is the neuron in the scale in which the walk began. ``walls``: the region's, in float64.
     """
 
     point: GridVector
     pattern: Pattern
     form: RationalForm
     scale: Number = dataclasses.field(default_factory=lambda: fmpq(1))
+    walls: list[tuple[np.ndarray, np.ndarray]] | None = None
 
 
 Seen = tuple[GridVector, Number]
@@ -212,7 +213,7 @@ class BoundaryWalk:
     def _plan(self) -> tuple[int, int, np.ndarray] | None:
         """(layer, neuron, direction) of the next crossing on the way to the nearest open neuron."""
         place = self.place
-        forms = self.layers.walls64(place.pattern)
+        forms = place.walls or self.layers.walls64(place.pattern)
         x = to_floats(place.point)
         normal = place.form.normal64()
         values = [matrix @ x + offset for matrix, offset in forms]
@@ -441,10 +442,15 @@ class BoundaryWalk:
             p + ((v * int(length * (1 << 60))) >> 60) for p, v in zip(crossing, floats_to_grid(onwards), strict=True)
         ]
         inside = form.put_onto(inside)
-        return (Place(inside, pattern, form, place.scale * factor), length) if self._agrees(inside, pattern) else None
+        if not self._agrees(inside, pattern):
+            return None
+        return Place(inside, pattern, form, place.scale * factor, forms), length
 
     def _agrees(self, point: GridVector, pattern: Pattern) -> bool:
         """Whether the point lies in the region that it was meant to reach."""
+        sure = self.layers.surely_in(to_floats(point), pattern) if self.layers.exact else None
+        if sure is not None:
+            return sure
         found = self.layers.pattern(_row(point), [ONE])[0]
         return all(np.array_equal(a, b) for a, b in zip(found, pattern, strict=True))
 
