@@ -46,6 +46,7 @@ class BallContext(Context):
         self.answer_bits = self.bits = rounded.answer_bits
         self.step_bits = min(LONGEST_STEP_BITS, self.bits // 4)
         self.beside_bits = min(LONGEST_BESIDE_BITS, self.bits // 4)
+        self.point_bits = rounded.point_bits
         self.rounded = rounded
 
     def working(self) -> contextlib.AbstractContextManager[object]:
@@ -137,6 +138,11 @@ def middle(value: Number) -> fmpq:
         shift = int(exponent)
         return fmpq(mantissa << shift) if shift >= 0 else fmpq(mantissa, fmpz(1) << -shift)
     return fmpq(value)
+
+
+def radius(value: Number) -> fmpq:
+    """By how much a number may be off: zero for a rational, the radius of a ball."""
+    return middle(arb(value.rad())) if isinstance(value, arb) else fmpq(0)
 
 
 def middles(values: np.ndarray) -> fmpq_mat:

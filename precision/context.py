@@ -17,6 +17,9 @@ from flint import fmpq, fmpq_mat, fmpz, fmpz_mat
 FEW_BITS = 80
 """Answers with fewer bits are measured over distances as long as regions allow."""
 
+ROUGH_BITS = 32
+"""Answers with fewer bits, those of float32 or rounded to some decimals, leave nothing to waste."""
+
 Number = Any
 """A number of a context: ``fmpq`` in the exact one, ``mpf`` in the others. Both know + - * / and <."""
 
@@ -37,11 +40,18 @@ class Context(abc.ABC):
     """A difference is taken over 2^-step_bits of the room that it has."""
     beside_bits: int
     """Places 2^-beside_bits on both sides of a boundary show whether f bends there."""
+    point_bits: int | None = None
+    """Significand bits that a coordinate of a query point may have; None where any dyadic will do."""
 
     @property
     def few_bits(self) -> bool:
         """Whether answers have so few bits that short differences are too dear: doubles, or thereabouts."""
         return self.answer_bits is not None and self.answer_bits < FEW_BITS
+
+    @property
+    def rough(self) -> bool:
+        """Whether answers have hardly more bits than float32: rows are then good to a few bits before they are refined."""
+        return self.answer_bits is not None and self.answer_bits < ROUGH_BITS
 
     @property
     def exact(self) -> bool:

@@ -16,6 +16,12 @@ from precision.dyadic import round_to_grid
 GUARD_BITS = 64
 """Bits that a solve may lose to the condition of a layer before the asked precision is touched."""
 
+FLOAT32_BITS, FLOAT64_BITS = 24, 53
+"""Significand bits of the two formats that black boxes compute in."""
+
+PIVOT_BITS = 12
+"""A pivot is told from zero when it is this many bits below its row, at least, however few bits answers have."""
+
 FLOAT64_ANSWER_BITS = 46
 """A double has 53; seven are left to the rounding inside a network's own matrix products."""
 
@@ -30,12 +36,22 @@ class RoundedContext(Context):
         error_unit: where it was measured, a bound on the error of an answer at x over 1 + max |x|.
     """
 
-    def __init__(self, name: str, claim: str, *, prec: int, answer_bits: int, error_unit: fmpq | None = None):
+    def __init__(
+        self,
+        name: str,
+        claim: str,
+        *,
+        prec: int,
+        answer_bits: int,
+        error_unit: fmpq | None = None,
+        point_bits: int | None = None,
+    ):
         self.name = name
         self.claim = claim
         self.prec = prec
         self.answer_bits = answer_bits
         self.error_unit = error_unit
+        self.point_bits = point_bits
         self.step_bits = self.beside_bits = answer_bits // 4
         self.arithmetic: Any = type(mpmath.mp)()
         self.arithmetic.prec = answer_bits + GUARD_BITS
@@ -43,12 +59,18 @@ class RoundedContext(Context):
 
     def coarser(self, answer_bits: int) -> RoundedContext:
         """The same context with fewer bits to an answer: for differences of answers and something rougher."""
-        return RoundedContext(self.name, self.claim, prec=self.prec or answer_bits, answer_bits=answer_bits)
+        prec = self.prec or answer_bits
+        return RoundedContext(self.name, self.claim, prec=prec, answer_bits=answer_bits, point_bits=self.point_bits)
 
-    def measured(self, answer_bits: int, error_unit: fmpq) -> RoundedContext:
-        """The same context for a black box whose rounding was measured."""
+    def measured(self, answer_bits: int, error_unit: fmpq, point_bits: int | None = None) -> RoundedContext:
+        """The same context for a black box whose rounding was measured, of points and of answers."""
         return RoundedContext(
-            self.name, self.claim, prec=self.prec or answer_bits, answer_bits=answer_bits, error_unit=error_unit
+            self.name,
+            self.claim,
+            prec=self.prec or answer_bits,
+            answer_bits=answer_bits,
+            error_unit=error_unit,
+            point_bits=point_bits,
         )
 
     def number(self, value: fmpq | fmpz | Fraction | int | float) -> Number:
@@ -109,7 +131,7 @@ class RoundedContext(Context):
         """Gauss-Jordan with complete pivoting by row; a pivot below the noise of its row is zero."""
         work = matrix.copy()
         size = [max((abs(x) for x in row), default=self.number(0)) for row in work]
-        threshold = self._noise_unit * (1 << (GUARD_BITS // 2))
+        threshold = self._noise_unit * (1 << max(0, min(GUARD_BITS // 2, self.answer_bits - PIVOT_BITS)))
         pivots: list[int] = []
         for column in range(columns):
             row = len(pivots)

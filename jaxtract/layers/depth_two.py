@@ -21,11 +21,14 @@ from jaxtract.measurement.bend_test import bends
 from jaxtract.measurement.jumps import ridges_between
 from jaxtract.measurement.noise import measured_context, term_size
 from jaxtract.measurement.ridge_form import RidgeForm
+from jaxtract.measurement.rough_pieces import rough_pieces
+from jaxtract.measurement.sightings import Sightings, jump_errors
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.oracle import Oracle
 from jaxtract.oracle.points import points_on_line, scattered
+from jaxtract.polish.fit_form import fit_form
 from jaxtract.polish.gauss_newton import MOST_PARAMETERS, Polished, polish
 from jaxtract.polish.one_layer import SeenGradient, polish_one_layer, seen_gradients
 from jaxtract.report.outcome import Extraction, Outcome
@@ -144,6 +147,7 @@ class DepthTwo:
         self.verified = Verified()
         self.polished: Polished | None = None
         self.seen: list[SeenGradient] = []
+        self.sightings = Sightings()
         self.clusters: list[Cluster] = []
         self.kinks_seen: list[int] = []
         self.missing: list[str] = []
@@ -211,14 +215,16 @@ class DepthTwo:
                 return Outcome.COMPLETE
             if self._bends():
                 return Outcome.NOT_ONE_HIDDEN_LAYER
-            base = self.verified.counterexamples[0]
+            found = self.verified.counterexamples
+            # Lines through places near the origin have all their kinks there: of rough answers they need room.
+            base = found[len(found) // 2 if self.context.rough else 0]
         return Outcome.COUNTEREXAMPLES_LEFT
 
     def _nearly_right(self) -> bool:
         """Of many neurons some are measured over short steps: too roughly to agree, near enough to be refined."""
         neurons, (outputs, inputs) = len(self.form.ridges), self.form.matrix.shape
         many = neurons * (inputs + outputs + 1) > MOST_PARAMETERS
-        return many and (self.verified.residual_bits or 0) >= NEARLY_BITS
+        return (many or self.context.rough) and (self.verified.residual_bits or 0) >= NEARLY_BITS
 
     def _polish(self) -> bool:
         """Where answers are doubles all parameters together say more than each by itself; kept when it verifies."""
@@ -261,16 +267,18 @@ class DepthTwo:
         """One line through ``base``; everything that it shows is added to the form."""
         asker: Asker = self.oracle
         settings = self._line_settings()
-        if base is not None:
+        if base is not None and not self.context.rough:
             # The recovered part is as rough as verification tolerates; finer differences mean nothing.
             context = self.context if self.context.exact else self.context.coarser(agree_bits(self.context) + 2)
             asker = Residual(self.oracle, FlintEvaluator(self.form.network()), context)
             settings = settings_for(
                 context, resolution_bits=self.options.resolution_bits, cells=(fmpq(0),), size=self.verified.size
             )
-        line = random_line(self.oracle.inputs, self.rng, base)
+        line = random_line(self.oracle.inputs, self.rng, base, point_bits=self.context.point_bits)
         terms = term_size(self.context, max(abs(x) for x in line.base))
-        settings = dataclasses.replace(settings, size=max(settings.size, terms))
+        settings = dataclasses.replace(
+            settings, size=max(settings.size, terms), point_bits=self.context.point_bits
+        )
         self.progress.phase("search")
         (profile,) = search_lines(
             asker,
@@ -294,6 +302,8 @@ class DepthTwo:
         self, asker: Asker, line: Line, profile: LineProfile, known: RidgeForm
     ) -> Iterator[AffinePiece]:
         del known  # the asker has subtracted it
+        if asker.context.rough:
+            return rough_pieces(asker, line, profile)
         return measure_pieces(asker, line, profile, pack=self.options.pack)
 
     def _line_settings(self) -> LineSettings:
@@ -318,6 +328,10 @@ class DepthTwo:
     def _absorb(self, line: Line, profile: LineProfile, pieces: list[AffinePiece]) -> None:
         """leftmost piece + sum of max(0, next piece - piece), each split as |z| / 2 + z / 2."""
         ridges, mixed = ridges_between(self.context, line, profile, pieces)
+        if self.context.rough:
+            self.sightings.add(ridges, jump_errors(self.context, pieces, mixed))
+            self.form = fit_form(self.oracle, self.sightings.distinct(self.form), self.rng)
+            return
         two = self.context.number(2)
         matrix, constant = pieces[0].gradient, pieces[0].constant
         for i, (left, right) in enumerate(itertools.pairwise(pieces)):

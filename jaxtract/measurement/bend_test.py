@@ -17,23 +17,40 @@ from jaxtract.measurement.balls import measured_profile, measuring
 from jaxtract.oracle.points import points_on_line, scattered
 from jaxtract.search.context_lines import Asker
 from jaxtract.search.lines import Line, LineProfile
-from jaxtract.search.random_lines import DIRECTION_BITS
-from precision.balls import middle
+from jaxtract.search.random_lines import DIRECTION_BITS, ROUGH_DIRECTION_BITS, position_bits
+from precision.balls import BallContext, middle, radius
 from precision.dyadic import dyadic_matrix, floor_log2, power_of_two, round_to_grid
+from precision.rounded import RoundedContext
 
 FAR = (fmpq(64), fmpq(-64))
 """How far out in the random direction a boundary is looked for, in units of 1 + the largest kink position."""
+
+ROUGH_FAR = (fmpq(64), fmpq(32), fmpq(16), fmpq(8), fmpq(4), fmpq(2))
+"""The same where answers are rough: the farthest that their errors allow."""
+
+ROUGH_BESIDE_BITS = 3
+"""There it is looked for within 2^-3 of 1 + the position of the kink."""
 
 GRID_BITS = 400
 
 
 @dataclasses.dataclass(frozen=True)
 class _Boundary:
-    """t = position - slope * s in the plane; ``gap`` is the distance to the nearest other kink on the line."""
+    """t = position - slope * s in the plane; ``gap`` is the distance to the nearest other kink on the line.
+
+    ``bend``: by how much the slope of f along the line changes there. ``errors``: of position and slope, zero where
+    answers are exact.
+    """
 
     position: fmpq
     slope: fmpq
     gap: fmpq
+    bend: fmpq
+    errors: tuple[fmpq, fmpq]
+
+    @property
+    def unit(self) -> fmpq:
+        return 1 + fmpq(abs(self.position).ceil())
 
 
 def bent(answers: np.ndarray) -> bool:
@@ -63,8 +80,11 @@ def bends(asker: Asker, line: Line, profile: LineProfile, rng: np.random.Generat
 def _bends(asker: Asker, line: Line, profile: LineProfile, rng: np.random.Generator, kinks: int) -> bool:
     chosen = sorted(k for k in rng.permutation(len(profile.kinks))[:kinks].tolist() if _single(asker, profile, k))
     size = 1 << (DIRECTION_BITS - 1)
+    size = size if asker.context.point_bits is None else 1 << (ROUGH_DIRECTION_BITS - 1)
     across = [fmpq(int(x), size) for x in rng.integers(-size, size, size=len(line.base), endpoint=True)]
     boundaries = _boundaries(asker, line, profile, chosen, across)
+    if asker.context.rough:
+        boundaries = [boundary for boundary in boundaries if _far(asker, line, boundary)]
     return bool(boundaries) and not all(_bends_far_out(asker, line, across, boundaries))
 
 
@@ -98,18 +118,51 @@ def _boundaries(
         if not any(beside != along * slope):
             here, *near = (middle(profile.kinks[j]) for j in (k, k - 1, k + 1) if 0 <= j < len(profile.kinks))
             gaps = [abs(there - here) for there in near]
-            found.append(_Boundary(here, middle(slope), min(gaps, default=fmpq(1))))
+            gap, errors = min(gaps, default=fmpq(1)), (radius(profile.kinks[k]), radius(slope))
+            found.append(_Boundary(here, middle(slope), gap, abs(middle(along[o])), errors))
     return found
+
+
+def _beside(asker: Asker, boundary: _Boundary) -> fmpq:
+    """How far from a boundary it is looked for."""
+    if asker.context.rough:
+        return power_of_two(floor_log2(boundary.unit) - ROUGH_BESIDE_BITS)
+    return power_of_two(min(-asker.context.beside_bits, floor_log2(boundary.gap) - 6))
+
+
+def _far(asker: Asker, line: Line, boundary: _Boundary) -> fmpq:
+    """Where answers are rough: the farthest place at which a straight boundary would certainly show, 0 if none does."""
+    context = asker.context
+    assert isinstance(context, BallContext) and isinstance(context.rounded, RoundedContext)
+    unit, beside = context.rounded.error_unit or fmpq(0), _beside(asker, boundary)
+    for share in ROUGH_FAR:
+        s = share * boundary.unit
+        reach = _reach(line, boundary.position - boundary.slope * s, s)
+        error = boundary.errors[0] + boundary.errors[1] * s
+        if 4 * error < beside and 16 * unit * (1 + reach) < boundary.bend * beside:
+            return share
+    return fmpq(0)
+
+
+def _reach(line: Line, t: fmpq, s: fmpq) -> fmpq:
+    """The largest coordinate, at most, of the place t along the line and s across."""
+    return max(abs(x) for x in line.base) + abs(t) + abs(s)
 
 
 def _bends_far_out(asker: Asker, line: Line, across: list[fmpq], boundaries: list[_Boundary]) -> list[bool]:
     """For every boundary: is there a kink on its straight continuation, on both sides?"""
     rows = []
     for boundary in boundaries:
-        beside = power_of_two(min(-asker.context.beside_bits, floor_log2(boundary.gap) - 6))
+        beside = _beside(asker, boundary)
         for share in FAR:
-            s = share * (1 + abs(boundary.position).ceil())
-            t = round_to_grid(boundary.position - boundary.slope * s, GRID_BITS - floor_log2(beside))
+            s = share * boundary.unit
+            if asker.context.rough:
+                s = s / FAR[0] * _far(asker, line, boundary)
+            t = boundary.position - boundary.slope * s
+            if asker.context.point_bits is None:
+                t = round_to_grid(t, GRID_BITS - floor_log2(beside))
+            else:
+                t = round_to_grid(t, position_bits(asker.context.point_bits, ROUGH_DIRECTION_BITS, _reach(line, t, s)))
             for step in (-beside, fmpq(0), beside):
                 rows.append(
                     [p + (t + step) * v + s * u for p, v, u in zip(line.base, line.direction, across, strict=True)]

@@ -16,9 +16,9 @@ from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.points import PointBatch
 from jaxtract.search.random_lines import BASE_BITS, gaussian_points
 from precision.balls import to_float
-from precision.context import Context, Number
+from precision.context import ROUGH_BITS, Context, Number
 from precision.dyadic import DyadicMatrix, from_float
-from precision.rounded import RoundedContext
+from precision.rounded import FLOAT32_BITS, FLOAT64_BITS, RoundedContext
 
 SCALES = (0, 3, 6)
 """Places are Gaussian times 2^scale."""
@@ -28,6 +28,9 @@ PLACES, POINTS = 4, 6
 
 SHORT_BITS = 20
 """A segment is this much shorter than its place is far from the origin: hardly any kink is on it."""
+
+ROUGH_SHORT_BITS, ROUGH_SIZE_BITS = 19, 5
+"""Where points have few bits a segment goes whole multiples, up to 2^5, of 2^-19 of that distance along a coordinate."""
 
 DEVIATIONS = 6
 """Standard deviations in a bound on the error of one answer."""
@@ -59,7 +62,7 @@ class Noise:
 
 def measure_noise(oracle: CountingOracle, rng: np.random.Generator) -> Noise:
     """The noise of a black box that answers in doubles; len(SCALES) * PLACES * POINTS queries, as ``measure``."""
-    segments = [_segments(oracle.inputs, scale, rng) for scale in SCALES]
+    segments = [_segments(oracle.inputs, scale, rng, oracle.input_bits) for scale in SCALES]
     size, deviation = 0.0, 0.0
     for batch in segments:
         answers = oracle.ask(batch, "measure")
@@ -77,12 +80,19 @@ def measure_noise(oracle: CountingOracle, rng: np.random.Generator) -> Noise:
 
 
 def measured_context(oracle: CountingOracle, rng: np.random.Generator) -> Context:
-    """The context of a black box that answers in doubles, with its noise; as it is where it was measured before."""
+    """The context of a black box that answers in doubles, with its noise; as it is where it was measured before.
+
+    A black box that says nothing of its inputs and whose answers carry hardly more bits than float32 is asked at
+    points that float32 holds: finer ones would tell nothing more, and it may round them.
+    """
     context = oracle.context
     if not isinstance(context, RoundedContext) or context.error_unit is not None:
         return context
     noise = measure_noise(oracle, rng)
-    return context.measured(noise.bits, noise.unit)
+    bits = oracle.input_bits
+    if bits is None and noise.bits < ROUGH_BITS:
+        bits = FLOAT32_BITS
+    return context.measured(noise.bits, noise.unit, None if bits is None or bits >= FLOAT64_BITS else bits)
 
 
 def term_size(context: Context, farthest: fmpq) -> Number:
@@ -95,11 +105,13 @@ def term_size(context: Context, farthest: fmpq) -> Number:
     return context.number(context.error_unit * (1 + farthest)) / context.noise(context.number(1))
 
 
-def _segments(inputs: int, scale: int, rng: np.random.Generator) -> PointBatch:
-    """``PLACES`` segments of ``POINTS`` points each."""
+def _segments(inputs: int, scale: int, rng: np.random.Generator, input_bits: int | None) -> PointBatch:
+    """``PLACES`` segments of ``POINTS`` points each; points of few bits are that much farther apart."""
     anchors = gaussian_points(PLACES, inputs, scale, rng)
-    size = 1 << BASE_BITS
+    few = input_bits is not None and input_bits < FLOAT64_BITS
+    short, digits = (ROUGH_SHORT_BITS, 0) if few else (SHORT_BITS, BASE_BITS)
+    size = 1 << (ROUGH_SIZE_BITS if few else BASE_BITS)
     directions = rng.integers(-size, size, size=(PLACES, inputs), endpoint=True)
-    matrix = DyadicMatrix(fmpz_mat(PLACES, inputs, directions.ravel().tolist()), BASE_BITS - scale + SHORT_BITS)
+    matrix = DyadicMatrix(fmpz_mat(PLACES, inputs, directions.ravel().tolist()), digits - scale + short)
     index = tuple(k for k in range(PLACES) for _ in range(POINTS))
     return PointBatch(anchors, matrix, index, index, tuple(map(fmpz, range(POINTS))) * PLACES, 0)

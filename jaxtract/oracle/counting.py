@@ -79,6 +79,11 @@ class CountingOracle:
     def outputs(self) -> int:
         return self.oracle.outputs
 
+    @property
+    def input_bits(self) -> int | None:
+        """Significand bits that the black box keeps of a coordinate, where it says so."""
+        return self.oracle.input_bits
+
     def ask(self, points: PointBatch, purpose: Purpose) -> np.ndarray:
         """f at every point as context numbers, shape (points, outputs).
 

@@ -17,8 +17,12 @@ import onnx
 
 from jaxtract.oracle.oracle import NumberSystem, Oracle, OracleError
 from jaxtract.oracle.points import PointBatch
+from precision.rounded import FLOAT32_BITS, FLOAT64_BITS
 
 Precision = Literal["float32", "float64"]
+
+INPUT_BITS: dict[Precision, int] = {"float32": FLOAT32_BITS, "float64": FLOAT64_BITS}
+"""Significand bits that a model keeps of a point."""
 
 AT_ONCE = 4096
 """Points that a model is given together, at most."""
@@ -54,6 +58,7 @@ class OnnxRuntimeOracle(Oracle):
             kinds = ", ".join(f"{i.name}: {i.type}" for i in (given, *more))
             raise ValueError(f"the model takes {kinds}; it must take one tensor of float32 or float64")
         self.precision: Precision = "float32" if given.type == "tensor(float)" else "float64"
+        self.input_bits = INPUT_BITS[self.precision]
         self._input = given.name
         self._output = self._named(output)
         _check_last(onnx.load_model_from_string(content), self._output)
@@ -114,6 +119,7 @@ class ScikitLearnOracle(Oracle):
             raise ValueError("the model is not fitted; call fit first")
         self._layers = [(np.array(w), np.array(b)) for w, b in zip(model.coefs_, model.intercepts_, strict=True)]
         self.precision: Precision = "float32" if self._layers[0][0].dtype == np.float32 else "float64"
+        self.input_bits = INPUT_BITS[self.precision]
         self.inputs = self._layers[0][0].shape[0]
         self.outputs = self._layers[-1][0].shape[1]
 
@@ -151,6 +157,7 @@ class TorchOracle(Oracle):
         if precision not in ("float32", "float64"):
             raise ValueError(f"the module computes in {precision}; convert it with module.float() or module.double()")
         self.precision: Precision = "float32" if precision == "float32" else "float64"
+        self.input_bits = INPUT_BITS[self.precision]
         self._shape = (shape,) if isinstance(shape, int) else tuple(shape)
         self.inputs = int(np.prod(self._shape))
         self.outputs = _columns(self._run, np.zeros((1, self.inputs)))

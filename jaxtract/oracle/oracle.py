@@ -23,11 +23,14 @@ class Oracle(abc.ABC):
         inputs, outputs: dimensions of x and f(x).
         number_system: ``exact`` (rationals, no rounding), ``mp`` (as many correct bits as are asked) or
             ``float64``.
+        input_bits: significand bits of a coordinate that the black box takes without rounding it: 24 where it
+            computes in float32; None where that is not known.
     """
 
     inputs: int
     outputs: int
     number_system: NumberSystem
+    input_bits: int | None = None
 
     @abc.abstractmethod
     def answer(self, points: PointBatch, answer_bits: int | None) -> np.ndarray:

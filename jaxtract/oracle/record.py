@@ -85,6 +85,7 @@ class RecordedOracle(Oracle):
         if batch is not None and batch < 1:
             raise ValueError(f"batch is {batch}; give at least 1 point, or None")
         self.inputs, self.outputs, self.number_system = oracle.inputs, oracle.outputs, oracle.number_system
+        self.input_bits = oracle.input_bits
         self.oracle = oracle
         self.path = Path(path)
         self.batch = batch

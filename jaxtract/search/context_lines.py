@@ -25,12 +25,14 @@ from jaxtract.oracle.counting import Purpose
 from jaxtract.oracle.oracle import OracleError
 from jaxtract.oracle.points import PointBatch, on_lines
 from jaxtract.search.lines import Cluster, LineProfile
+from jaxtract.search.random_lines import position_bits
 from precision.context import Context, Number
 from precision.dyadic import (
     DyadicMatrix,
     floor_log2,
     floor_to_grid,
     power_of_two,
+    round_to_grid,
     simple_between,
 )
 from precision.kink import Meeting, Piece, meeting_of
@@ -69,6 +71,7 @@ class LineSettings:
         cells: positions where the line is cut before the search; without cuts, structure that cancels
             completely between the two ends stays unseen.
         size: least size of the terms that answers are rounded from, for answers that are small differences.
+        point_bits: significand bits that a coordinate of a point may have, on lines whose directions leave room for it.
     """
 
     resolution_bits: int = 256
@@ -77,6 +80,7 @@ class LineSettings:
     longest_bits: int = 4096
     cells: tuple[fmpq, ...] = ()
     size: Number = 0
+    point_bits: int | None = None
 
 
 def settings_for(
@@ -86,7 +90,7 @@ def settings_for(
     if context.answer_bits is None:
         return LineSettings(resolution_bits=resolution_bits, cells=tuple(cells), size=size)
     return LineSettings(
-        resolution_bits=min(resolution_bits, context.answer_bits // 3),
+        resolution_bits=min(resolution_bits, context.answer_bits // (2 if context.rough else 3)),
         reach_bits=min(40, context.answer_bits // 8),
         growth_bits=2,
         longest_bits=max(8, context.answer_bits // 4),
@@ -115,7 +119,11 @@ def search_lines(
         One profile per line. Kinks that could not be told apart are listed in ``clusters``.
     """
     extra = cuts if cuts is not None else [()] * bases.shape[0]
-    lines = [_Line(asker.context, settings, (*settings.cells, *own)) for own in extra]
+    farthest = [max((abs(x) for x in row), default=fmpq(0)) for row in bases.rows()]
+    lines = [
+        _Line(asker.context, settings, (*settings.cells, *own), far, directions.exponent)
+        for own, far in zip(extra, farthest, strict=True)
+    ]
 
     def ask(line: Sequence[int], positions: Sequence[fmpq]) -> np.ndarray:
         return asker.ask(on_lines(bases, directions, line, positions), "search")
@@ -172,7 +180,11 @@ def _resume(task: _Task, answers: np.ndarray | None) -> list[_Task]:
 class _Line:
     """The search along one line: its samples so far, the kinks found, the coroutines that find them."""
 
-    def __init__(self, context: Context, settings: LineSettings, cuts: Sequence[fmpq]):
+    def __init__(
+        self, context: Context, settings: LineSettings, cuts: Sequence[fmpq], farthest: fmpq, direction_exponent: int
+    ):
+        self._farthest = farthest
+        self._direction_exponent = direction_exponent
         self.context = context
         self._cuts = cuts
         self.settings = settings
@@ -182,6 +194,17 @@ class _Line:
         self._outer: tuple[Piece, Piece] | None = None
         self._reach = settings.reach_bits
         self._scale = context.number(settings.size)
+
+    def _grid_bits(self, position: fmpq) -> int | None:
+        """Positions as far out as this one are multiples of 2^-bits, or any dyadic."""
+        if self.settings.point_bits is None:
+            return None
+        return position_bits(self.settings.point_bits, self._direction_exponent, self._farthest + abs(position))
+
+    def _placed(self, position: fmpq) -> fmpq:
+        """The nearest position whose point can be asked as it is."""
+        bits = self._grid_bits(position)
+        return position if bits is None else round_to_grid(position, bits)
 
     def record(self, position: fmpq, answer: np.ndarray) -> None:
         if self.context.exact:
@@ -230,6 +253,10 @@ class _Line:
         if meeting.others is not None:
             return (yield from self._split(left, right, _between_meetings(left, right, meeting)))
         checks = self._check_places(left, right, meeting)
+        unclear = checks is None or (meeting.error > 0 and None in checks)
+        if self.context.rough and unclear and length > 2 * _margin(meeting):
+            # Pieces drawn through near answers meet anywhere; in a shorter interval they are drawn through farther ones.
+            return (yield from self._split(left, right, scale_free_middle(left.position, right.position)))
         if checks is None:
             self._give_up(left, right, meeting)
             return []
@@ -242,6 +269,11 @@ class _Line:
             (answer,) = yield [after]
             if not self._lies_on(right, after, answer):
                 return (yield from self._split(left, right, after, answer))
+        if self.context.rough and before is not None and after is not None and self._wide(left, right, before, after):
+            # Nearer to t* the outer pieces may show two kinks where there seemed to be one.
+            answers = yield [before, after]
+            nearer = self._moved(left, before, answers[0]), self._moved(right, after, answers[1])
+            return [self.interval(*nearer)]
         if meeting.error > 0 and (before is None or after is None):
             # On one side no answer tells t* from the place where the outer piece begins.
             self._give_up(left, right, meeting, Cluster(before or left.position, after or right.position))
@@ -259,6 +291,11 @@ class _Line:
         towards: fmpq | None = None,
     ) -> Generator[list[fmpq], np.ndarray, list[_Wishes]]:
         """Cut an interval. A place that lies on one of the outer pieces moves that piece: no slope to pay."""
+        if answer is None and self.settings.point_bits is not None:
+            position = self._placed(position)
+            if not left.position < position < right.position:
+                self._give_up(left, right, self._meeting(left, right))
+                return []
         value: np.ndarray = answer if answer is not None else (yield [position])[0]
         if self._lies_on(left, position, value):
             return [self.interval(self._moved(left, position, value), right)]
@@ -329,11 +366,13 @@ class _Line:
         if not self.context.few_bits:
             answers = yield [position + step]
             return self._chord((position, answer), (position + step, answers[0]))
+        finest = self._grid_bits(position)
+        shortest = 0 if finest is None else power_of_two(5 - finest)
         for tries_left in reversed(range(SHORTER_STEPS)):
             half, whole = position + step / 2, position + step
             answers = yield [half, whole]
             piece = self._chord((position, answer), (whole, answers[1]))
-            if not tries_left or self._lies_on(piece, half, answers[0]):
+            if not tries_left or abs(step) < shortest or self._lies_on(piece, half, answers[0]):
                 return piece
             step = step / 16
         raise AssertionError("the last try returns")
@@ -344,6 +383,9 @@ class _Line:
         if self.context.answer_bits is not None:
             bits = self.context.answer_bits // 4 - floor_log2(1 + abs(position))
         room = towards - position
+        finest = self._grid_bits(position)
+        if finest is not None:
+            bits = min(bits, finest - 1)
         step = power_of_two(min(-bits, floor_log2(room) - 2))
         return step if room > 0 else -step
 
@@ -397,13 +439,15 @@ class _Line:
         right_known = right.position - meeting.position <= _margin(meeting)
         if left_known and right_known:
             return None
-        bits = self.settings.resolution_bits
+        bits, finest = self.settings.resolution_bits, self._grid_bits(meeting.position)
         if self.context.answer_bits is not None:
             bits = bits - floor_log2(1 + abs(meeting.position))
         if meeting.error > 0:
             bits = min(bits, -floor_log2(_margin(meeting)))
         while bits <= self.settings.resolution_bits + 64:
             cell = power_of_two(-bits)
+            if finest is not None and bits > finest:
+                return None
             near = floor_to_grid(meeting.position, bits)
             before, after = near - cell, near + 2 * cell
             if (left_known or left.position < before) and (right_known or after < right.position):
@@ -412,6 +456,11 @@ class _Line:
                 return None
             bits += 1 if meeting.error > 0 else 8
         return None
+
+    def _wide(self, left: Piece, right: Piece, before: fmpq, after: fmpq) -> bool:
+        """Whether two checks leave room for more kinks than one, and less of it than there was."""
+        width = after - before
+        return 4 * width < 3 * (right.position - left.position) and width > 8 * self._shortest(left.position)
 
     def _shortest(self, position: fmpq) -> fmpq:
         """Intervals up to this length are given up."""

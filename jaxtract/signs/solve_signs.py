@@ -28,6 +28,10 @@ SIGN_BITS = 8
 """Bits that the equations must hold to, beyond the size of a row, for signs between balls to count."""
 
 
+ROUGH_SIGN_BITS = 5
+"""The same where answers are as rough as those of float32, and rows known from single differences."""
+
+
 class SignMethod(enum.Enum):
     """How the signs were found; the value says it to the user."""
 
@@ -146,6 +150,8 @@ def _equation_bits(context: Context, columns: np.ndarray) -> int | None:
         size = max(abs(x) for x in columns.ravel())
         return max(SIGN_BITS, min(accuracy_bits(x, size) for x in columns.ravel()) - SIGN_BITS)
     assert context.prec is not None
+    if context.rough:
+        return ROUGH_SIGN_BITS
     return context.prec - 16 if context.name == "mp" else 16
 
 

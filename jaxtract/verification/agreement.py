@@ -14,8 +14,10 @@ from jaxtract.measurement.ridge_form import RidgeForm
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator, PointEvaluator
 from jaxtract.oracle.points import PointBatch, on_lines, scattered
-from jaxtract.search.random_lines import gaussian_points, random_line
+from jaxtract.search.lines import Line
+from jaxtract.search.random_lines import gaussian_points, position_bits, random_line
 from precision.context import Context, Number, integer_rows, rational_array
+from precision.rounded import RoundedContext
 from precision.dyadic import DyadicMatrix, dyadic_matrix, floor_log2, floor_to_grid, power_of_two, round_to_grid
 
 SCALES = (-6, -3, 0, 0, 0, 1, 2, 4, 8, 20, 40)
@@ -26,6 +28,12 @@ ROUNDED_SCALES = (-6, -3, 0, 0, 0, 1, 2, 4)
 
 APPROXIMATE_AGREE_BITS = 20
 """In float64, answers that agree to this many bits of their scale are called equal."""
+
+ROUNDINGS = 4
+"""Nor do they disagree where the difference is so many times the bound on the rounding of an answer."""
+
+BELOW_ANSWER_BITS = 6
+"""Answers of few bits agree to so many bits less than they have."""
 
 
 @dataclasses.dataclass
@@ -99,7 +107,11 @@ def verify(
 
 def agree_bits(context: Context) -> int:
     """Bits of its scale to which an answer must agree with the recovered function, where answers are rounded."""
-    return context.prec if context.name == "mp" and context.prec else APPROXIMATE_AGREE_BITS
+    if context.name == "mp" and context.prec:
+        return context.prec
+    if context.answer_bits is None:
+        return APPROXIMATE_AGREE_BITS
+    return max(1, min(APPROXIMATE_AGREE_BITS, context.answer_bits - BELOW_ANSWER_BITS))
 
 
 def _check_inputs(
@@ -127,7 +139,7 @@ def _check_lines(
     rng: np.random.Generator,
 ) -> None:
     context = oracle.context
-    chosen = [random_line(oracle.inputs, rng) for _ in range(result.lines)]
+    chosen = [random_line(oracle.inputs, rng, point_bits=context.point_bits) for _ in range(result.lines)]
     if not chosen:
         return
     bases = dyadic_matrix([line.base for line in chosen], oracle.inputs)
@@ -136,7 +148,8 @@ def _check_lines(
     positions: list[fmpq] = []
     piece_of: list[int] = []
     for i, kinks in enumerate(predicted(bases, directions)):
-        for piece, places in enumerate(_places(context, kinks, rng)):
+        for piece, wanted in enumerate(_places(context, kinks, rng)):
+            places = wanted if context.point_bits is None else _placed(context.point_bits, chosen[i], wanted)
             index.extend([i] * len(places))
             positions.extend(places)
             piece_of.extend([piece] * len(places))
@@ -145,6 +158,12 @@ def _check_lines(
     for i in wrong:
         line, t = chosen[index[i]], positions[i]
         result.counterexamples.append([p + t * v for p, v in zip(line.base, line.direction, strict=True)])
+
+
+def _placed(point_bits: int, line: Line, positions: Sequence[fmpq]) -> list[fmpq]:
+    """The positions nearest to these whose points have so few bits."""
+    farthest, exponent = max(abs(x) for x in line.base), dyadic_matrix([line.direction], len(line.base)).exponent
+    return [round_to_grid(t, position_bits(point_bits, exponent, farthest + abs(t))) for t in positions]
 
 
 def kinks_of_form(form: RidgeForm, bases: DyadicMatrix, directions: DyadicMatrix) -> list[list[fmpq]]:
@@ -205,4 +224,10 @@ def _disagreements(
             bits = -floor_log2(context.rational(residual)) - 1
             result.residual_bits = bits if result.residual_bits is None else min(bits, result.residual_bits)
     bound = context.number(power_of_two(-agree_bits(context)))
-    return [i for i, residual in enumerate(residuals) if residual > bound]
+    wrong = [i for i, residual in enumerate(residuals) if residual > bound]
+    if not wrong or not context.rough or not isinstance(context, RoundedContext) or context.error_unit is None:
+        return wrong
+    # Near the origin answers may be so small that their own rounding is more than the bound.
+    unit = context.number(ROUNDINGS * context.error_unit) / size
+    reach = 1 + np.max(np.abs(points.to_float64()), axis=1)
+    return [i for i in wrong if residuals[i] > unit * context.number(float(reach[i]))]
