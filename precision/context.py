@@ -50,8 +50,8 @@ class Context(abc.ABC):
 
     @property
     def rough(self) -> bool:
-        """Whether answers have hardly more bits than float32: rows are then good to a few bits before they are refined."""
-        return self.answer_bits is not None and self.answer_bits < ROUGH_BITS
+        """Whether answers have hardly more bits than float32: rows are good to a few before they are refined."""
+        return self.point_bits is not None and self.answer_bits is not None and self.answer_bits < ROUGH_BITS
 
     @property
     def exact(self) -> bool:

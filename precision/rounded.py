@@ -55,6 +55,7 @@ class RoundedContext(Context):
         self.step_bits = self.beside_bits = answer_bits // 4
         self.arithmetic: Any = type(mpmath.mp)()
         self.arithmetic.prec = answer_bits + GUARD_BITS
+        self._bits = answer_bits
         self._noise_unit = self.arithmetic.ldexp(1, 1 - answer_bits)
 
     def coarser(self, answer_bits: int) -> RoundedContext:
@@ -131,7 +132,7 @@ class RoundedContext(Context):
         """Gauss-Jordan with complete pivoting by row; a pivot below the noise of its row is zero."""
         work = matrix.copy()
         size = [max((abs(x) for x in row), default=self.number(0)) for row in work]
-        threshold = self._noise_unit * (1 << max(0, min(GUARD_BITS // 2, self.answer_bits - PIVOT_BITS)))
+        threshold = self._noise_unit * (1 << max(0, min(GUARD_BITS // 2, self._bits - PIVOT_BITS)))
         pivots: list[int] = []
         for column in range(columns):
             row = len(pivots)

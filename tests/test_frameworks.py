@@ -12,14 +12,27 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from jaxtract import Float64NetworkOracle, OracleError, extract_depth_two, float64
+from jaxtract import (
+    ExtractOptions,
+    Float64NetworkOracle,
+    OracleError,
+    Outcome,
+    ReLUNetwork,
+    extract_depth_two,
+    extract_network,
+    float64,
+    load_target,
+)
+from jaxtract.certificate.matching import match
 from jaxtract.cli.exit_codes import BAD_INPUT
 from jaxtract.cli.find_target import find_oracle
 from jaxtract.cli.main import main
+from jaxtract.network.canonical import canonical_form, float64_scaled
 from jaxtract.network.families import he
 from jaxtract.network.files import save_network
 from jaxtract.oracle.frameworks import OnnxRuntimeOracle, ScikitLearnOracle, TorchOracle
 from jaxtract.oracle.points import scattered
+from precision.balls import to_float
 from precision.dyadic import from_float64
 
 # Some tens of terms of size about 1, three layers.
@@ -224,3 +237,21 @@ def test_a_model_that_mixes_the_points_of_a_batch(monkeypatch):
     monkeypatch.setattr(oracle, "_run", lambda rows: np.zeros((1, 1)))
     with pytest.raises(OracleError, match=r"gave shape \(1, 1\) for 3 points of 1 output"):
         oracle.answer(batch(3, 4), None)
+
+
+def test_digits_in_onnx_runtime_in_float32():
+    """The shipped network, weights and arithmetic in float32: all neurons, rows to 1e-4."""
+    whole = load_target("digits")
+    parts = [
+        [np.asarray(x).astype(np.float32).astype(np.float64) for x in part] for part in (whole.weights, whole.biases)
+    ]
+    rounded = ReLUNetwork(*parts)
+    oracle = OnnxRuntimeOracle(model_of(rounded, dtype=np.float32))
+    assert oracle.input_bits == 24
+    options = ExtractOptions(seed=3, verify_inputs=100, verify_lines=3, max_queries=60_000)
+    found = extract_network(oracle, float64(), options=options)
+    assert found.outcome is Outcome.COMPLETE and found.network is not None
+    assert found.network.widths == (64, 32, 10)
+    matching = match(*(float64_scaled(canonical_form(n)) for n in (found.network, rounded.exact())))
+    assert matching.unmatched == 0 and to_float(matching.error) < 1e-4
+    assert found.verified.residual_bits is not None and found.verified.residual_bits >= 14

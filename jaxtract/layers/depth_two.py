@@ -48,6 +48,12 @@ FEWEST_BEND_TESTS, MOST_BEND_TESTS, QUERIES_A_TEST = 4, 12, 8
 NEARLY_BITS = 6
 """Bits to which a form must be right, at every fresh query, to be refined before anything is searched again."""
 
+LEAST_ROW_BITS = 4
+"""Bits to which every row of a polished network must be known where answers are as rough as those of float32."""
+
+ROUGHLY_BITS = 3
+"""The same where answers are as rough as those of float32."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DepthTwoOptions:
@@ -209,22 +215,25 @@ class DepthTwo:
             self.progress.phase("verify")
             self.verified = self._verified(self.form.network())
             if self.verified.agrees:
-                self._polish()
-                return Outcome.COMPLETE
+                polished = self._polish()
+                if polished or not self.context.rough:
+                    return Outcome.COMPLETE
             if self._nearly_right() and self._polish():
                 return Outcome.COMPLETE
             if self._bends():
                 return Outcome.NOT_ONE_HIDDEN_LAYER
             found = self.verified.counterexamples
             # Lines through places near the origin have all their kinks there: of rough answers they need room.
-            base = found[len(found) // 2 if self.context.rough else 0]
-        return Outcome.COUNTEREXAMPLES_LEFT
+            base = found[len(found) // 2 if self.context.rough else 0] if found else None
+        return Outcome.WEIGHTS_OPEN if self.verified.agrees else Outcome.COUNTEREXAMPLES_LEFT
 
     def _nearly_right(self) -> bool:
         """Of many neurons some are measured over short steps: too roughly to agree, near enough to be refined."""
         neurons, (outputs, inputs) = len(self.form.ridges), self.form.matrix.shape
         many = neurons * (inputs + outputs + 1) > MOST_PARAMETERS
-        return (many or self.context.rough) and (self.verified.residual_bits or 0) >= NEARLY_BITS
+        if self.context.rough:
+            return (self.verified.residual_bits or 0) >= ROUGHLY_BITS
+        return many and (self.verified.residual_bits or 0) >= NEARLY_BITS
 
     def _polish(self) -> bool:
         """Where answers are doubles all parameters together say more than each by itself; kept when it verifies."""
@@ -240,13 +249,17 @@ class DepthTwo:
         except BudgetSpent:
             self.missing.append("the budget did not reach for polishing all parameters together")
             return False
-        if verified.agrees:
+        # Rows that the fit leaves loose are too many: those of one hyperplane share its weights at will.
+        loose = self.context.rough and (polished.accuracy_bits < LEAST_ROW_BITS or polished.unseen > 0)
+        if verified.agrees and not loose:
             self.polished, self.verified = polished, verified
-        return verified.agrees
+        return verified.agrees and not loose
 
     def _refined(self, network: ExactNetwork) -> Polished | None:
         """Row by row where that can be; else by all parameters together, if they are not too many."""
         few = network.parameters <= MOST_PARAMETERS
+        if few and self.context.rough:
+            return polish(self.oracle, network, self.rng)
         found = polish_one_layer(self.oracle, network, self.rng, [] if few else self.seen)
         if found is None and not few:
             # A gradient whose step left its region contradicts the others: it is asked again.
@@ -276,9 +289,7 @@ class DepthTwo:
             )
         line = random_line(self.oracle.inputs, self.rng, base, point_bits=self.context.point_bits)
         terms = term_size(self.context, max(abs(x) for x in line.base))
-        settings = dataclasses.replace(
-            settings, size=max(settings.size, terms), point_bits=self.context.point_bits
-        )
+        settings = dataclasses.replace(settings, size=max(settings.size, terms), point_bits=self.context.point_bits)
         self.progress.phase("search")
         (profile,) = search_lines(
             asker,
@@ -302,7 +313,7 @@ class DepthTwo:
         self, asker: Asker, line: Line, profile: LineProfile, known: RidgeForm
     ) -> Iterator[AffinePiece]:
         del known  # the asker has subtracted it
-        if asker.context.rough:
+        if self.context.rough:
             return rough_pieces(asker, line, profile)
         return measure_pieces(asker, line, profile, pack=self.options.pack)
 
@@ -344,6 +355,8 @@ class DepthTwo:
 
     def _bends(self) -> bool:
         """A residual that keeps as many kinks as f itself is not made of missed hyperplanes."""
+        if self.context.rough:  # every line is one of f itself
+            return False
         return len(self.kinks_seen) >= 3 and 2 * self.kinks_seen[-1] >= self.kinks_seen[0] > 4
 
     def _open(self, outcome: Outcome, method: SignMethod, extra: int) -> list[str]:

@@ -32,7 +32,7 @@ def gradient_columns(
     unit = abs(line.direction[line.pivot])
     places = [(position, step * unit) for position, step in (inside_piece(context, profile, i) for i in pieces)]
     if context.few_bits:
-        return _by_long_steps(asker, line, places, axes, outputs)
+        return by_long_steps(asker, line, places, axes, outputs)
     bases = points_on_line(line.base, line.direction, [position for position, _ in places])
     answers = asker.ask(stars(bases, [step for _, step in places], axes), "measure")
     answers = answers.reshape(len(pieces), len(axes), outputs)
@@ -43,11 +43,12 @@ def gradient_columns(
     return columns
 
 
-def _by_long_steps(
+def by_long_steps(
     asker: Asker, line: Line, places: Sequence[tuple[fmpq, fmpq]], axes: Sequence[int], outputs: int
 ) -> np.ndarray:
-    """The same where every bit counts: steps as long as each region allows, to both sides, checked against its middle.
+    """The same at (position, step) where every bit counts, the step as ``inside_piece`` gives it.
 
+    Steps are as long as each region allows, to both sides, and checked against its middle.
     A step that leaves the region shows, because the three answers are then not collinear; it is asked again, shorter.
     Two queries for every entry, more for some, and one for every region.
     """

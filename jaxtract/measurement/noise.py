@@ -30,7 +30,10 @@ SHORT_BITS = 20
 """A segment is this much shorter than its place is far from the origin: hardly any kink is on it."""
 
 ROUGH_SHORT_BITS, ROUGH_SIZE_BITS = 19, 5
-"""Where points have few bits a segment goes whole multiples, up to 2^5, of 2^-19 of that distance along a coordinate."""
+"""Where points have few bits a segment goes multiples, up to 2^5, of 2^-19 of that distance along a coordinate."""
+
+LONGER_BITS, LONGER_TIMES = 4, 3
+"""Segments on which most answers are repeated are made so much longer, so often."""
 
 DEVIATIONS = 6
 """Standard deviations in a bound on the error of one answer."""
@@ -61,14 +64,16 @@ class Noise:
 
 
 def measure_noise(oracle: CountingOracle, rng: np.random.Generator) -> Noise:
-    """The noise of a black box that answers in doubles; len(SCALES) * PLACES * POINTS queries, as ``measure``."""
+    """The noise of a black box that answers in doubles; its queries count as ``measure``.
+
+    len(SCALES) * PLACES * POINTS of them, up to 1 + LONGER_TIMES as many where answers are repeated.
+    """
     segments = [_segments(oracle.inputs, scale, rng, oracle.input_bits) for scale in SCALES]
     size, deviation = 0.0, 0.0
-    for batch in segments:
-        answers = oracle.ask(batch, "measure")
-        values = np.array([to_float(oracle.context.rational(x)) for x in answers.ravel()])
+    for short in segments:
+        batch, values = _asked(oracle, short)
         sizes = 1 + np.max(np.abs(batch.to_float64()), axis=1)
-        shares = values.reshape(answers.shape) / sizes[:, None]
+        shares = values / sizes[:, None]
         size = max(size, float(np.max(np.abs(shares))))
         thirds = np.diff(values.reshape(PLACES, POINTS, -1), 3, axis=1) / sizes.reshape(PLACES, POINTS)[:, :1, None]
         # One segment may cross a kink after all, which would be far more than any rounding.
@@ -79,19 +84,32 @@ def measure_noise(oracle: CountingOracle, rng: np.random.Generator) -> Noise:
     return Noise(from_float(unit), from_float(size))
 
 
+def _asked(oracle: CountingOracle, batch: PointBatch) -> tuple[PointBatch, np.ndarray]:
+    """(segments, answers in doubles), the segments longer where most answers are repeated.
+
+    Answers that are rounded to some decimals are constant over short segments, which is no sign of precision.
+    """
+    for _ in range(LONGER_TIMES + 1):
+        answers = oracle.ask(batch, "measure")
+        values = np.array([to_float(oracle.context.rational(x)) for x in answers.ravel()]).reshape(answers.shape)
+        repeated = np.diff(values.reshape(PLACES, POINTS, -1), axis=1) == 0
+        if np.mean(repeated) <= 0.5:
+            break
+        batch = dataclasses.replace(batch, steps=tuple(step << LONGER_BITS for step in batch.steps))
+    return batch, values
+
+
 def measured_context(oracle: CountingOracle, rng: np.random.Generator) -> Context:
     """The context of a black box that answers in doubles, with its noise; as it is where it was measured before.
 
-    A black box that says nothing of its inputs and whose answers carry hardly more bits than float32 is asked at
-    points that float32 holds: finer ones would tell nothing more, and it may round them.
+    A black box whose answers carry hardly more bits than float32 is asked at points that float32 holds, whatever it
+    says of its inputs: finer ones would tell nothing more, and it may round them.
     """
     context = oracle.context
     if not isinstance(context, RoundedContext) or context.error_unit is not None:
         return context
     noise = measure_noise(oracle, rng)
-    bits = oracle.input_bits
-    if bits is None and noise.bits < ROUGH_BITS:
-        bits = FLOAT32_BITS
+    bits = FLOAT32_BITS if noise.bits < ROUGH_BITS else oracle.input_bits
     return context.measured(noise.bits, noise.unit, None if bits is None or bits >= FLOAT64_BITS else bits)
 
 

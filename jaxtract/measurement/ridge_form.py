@@ -15,10 +15,6 @@ from jaxtract.network.exact_network import ExactNetwork
 from precision.context import Context, Number, rational_array, rational_matrix
 
 
-ROUGH_KEY_BITS, ROUGH_SIZE_BITS = 6, 14
-"""Bits to which rows are one hyperplane, and below which a bend is none, where answers are as rough as float32."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Ridge:
     """One bend of f: the jump of its gradient across w.x + b = 0 is ``factor`` (outer) ``normal``.
@@ -96,15 +92,14 @@ class RidgeForm:
         # Rows of unit norm that agree to half the asked bits are one hyperplane as far as this context
         # can tell. A row that sits on a rounding border is at worst kept twice, which changes no value.
         assert self.context.prec is not None
-        bits = self.context.prec // 2 if self.context.name == "mp" else ROUGH_KEY_BITS if self.context.rough else 16
+        bits = self.context.prec // 2 if self.context.name == "mp" else 16
         return tuple(int(self.context.to_grid(x, bits) * (1 << bits)) for x in (*ridge.normal, ridge.bias))
 
     def _vanishes(self, ridge: Ridge, size: Number) -> bool:
         if self.context.exact:
             return all(x == 0 for x in ridge.factor)
         assert self.context.prec is not None
-        bits = ROUGH_SIZE_BITS if self.context.rough else self.context.prec // 2
-        return all(abs(x) * (1 << bits) <= size for x in ridge.factor)
+        return all(abs(x) * (1 << (self.context.prec // 2)) <= size for x in ridge.factor)
 
 
 def oriented_ridge(context: Context, row: np.ndarray, bias: Number, factor: np.ndarray) -> Ridge:

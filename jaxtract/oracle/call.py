@@ -44,7 +44,9 @@ class CallableOracle(Oracle):
         if number_system not in ("exact", "mp", "float64"):
             raise ValueError(f"number_system is {number_system!r}; choose 'exact', 'mp' or 'float64'")
         if input_bits is not None and input_bits < FLOAT32_BITS:
-            raise ValueError(f"input_bits is {input_bits}; an extraction needs {FLOAT32_BITS}, those of float32, or more")
+            raise ValueError(
+                f"input_bits is {input_bits}; an extraction needs {FLOAT32_BITS}, those of float32, or more"
+            )
         self.function = function
         self.inputs = inputs
         self.outputs = outputs

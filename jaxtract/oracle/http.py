@@ -3,7 +3,7 @@
 The protocol, spoken by ``jaxtract serve`` and short enough to write by hand:
 
 - ``GET url`` gives ``{"inputs": d, "outputs": m, "number_system": "exact" | "float64"}``, and if it likes a
-  ``"fingerprint"``, a text that changes when the function does.
+  ``"fingerprint"``, a text that changes when the function does, and ``"input_bits"``, 24 where it computes in float32.
 - ``POST url`` with ``{"points": [[x_1, ..., x_d], ...], "answer_bits": null}`` gives ``{"answers": [[y_1, ..., y_m],
   ...]}``, a row per point. float64: JSON numbers, shortest digits that round to the double. exact: texts
   ``"p/q"`` or ``"p"``, or JSON integers.
@@ -27,6 +27,7 @@ from flint import fmpq, fmpz
 
 from jaxtract.oracle.oracle import NumberSystem, Oracle, OracleError
 from jaxtract.oracle.points import PointBatch
+from precision.rounded import FLOAT32_BITS
 
 # What a server may recover from: asked too often, restarting, overloaded.
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -144,6 +145,13 @@ class HttpOracle(Oracle):
         self.inputs: int = inputs  # type: ignore[assignment]
         self.outputs: int = outputs  # type: ignore[assignment]
         self.number_system: NumberSystem = system  # type: ignore[assignment]
+        bits = reply.get("input_bits")
+        if bits is not None and (not isinstance(bits, int) or isinstance(bits, bool) or bits < FLOAT32_BITS):
+            raise OracleError(
+                f"{self.url} says that it keeps {bits!r} bits of an input; input_bits is a whole number from "
+                f"{FLOAT32_BITS}, those of float32, or left out"
+            )
+        self.input_bits: int | None = bits
         fingerprint = reply.get("fingerprint")
         self.fingerprint = fingerprint if isinstance(fingerprint, str) else None
 

@@ -61,6 +61,8 @@ class OracleServer(ThreadingHTTPServer):
         """The reply to GET."""
         oracle = self.oracle
         described = {"inputs": oracle.inputs, "outputs": oracle.outputs, "number_system": oracle.number_system}
+        if oracle.input_bits is not None:
+            described["input_bits"] = oracle.input_bits
         return described if self.fingerprint is None else described | {"fingerprint": self.fingerprint}
 
     def reply(self, body: bytes) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""What is linear in a form, its outer weights and its affine part, from fresh queries: hyperplanes that are none drop out."""
+"""What is linear in a form, its outer weights and its affine part, from fresh queries.
+
+Hyperplanes that f does not bend at drop out.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,9 @@ SPARE = 1.0
 
 DEVIATIONS = 6.0
 """A hyperplane whose outer weights are within so many standard deviations of zero is none."""
+
+INCOMPLETE = 2.0**-6
+"""Where so much is left a hyperplane is missing, and none can be told to be superfluous."""
 
 
 def fit_form(oracle: CountingOracle, form: RidgeForm, rng: np.random.Generator) -> RidgeForm:
@@ -68,7 +74,8 @@ def _significant(bends: np.ndarray, affine: np.ndarray, values: np.ndarray) -> t
         spread = np.sqrt(np.sum(rest**2, axis=0) / (len(values) - system.shape[1]))
         errors = np.linalg.norm(inverse, axis=1)[: len(kept), None] * spread
         shares = np.max(np.abs(solution[: len(kept)]) / np.maximum(errors, np.finfo(np.float64).tiny), axis=1)
-        if not kept or np.min(shares) > DEVIATIONS:
+        rough = np.linalg.norm(rest) > INCOMPLETE * np.linalg.norm(values)
+        if not kept or rough or np.min(shares) > DEVIATIONS:
             return kept, solution
         kept.pop(int(np.argmin(shares)))
 

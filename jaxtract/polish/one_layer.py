@@ -111,13 +111,13 @@ def polish_one_layer(
     if not isinstance(context, RoundedContext) or context.error_unit is None or layer.inverse is None:
         return None
     unit = to_float(context.error_unit)
-    candidates = layer.off_boundaries(OFF, 0, rng)[: layer.width]
+    candidates = layer.off_boundaries(OFF, 0, rng, context.point_bits)[: layer.width]
     enough = ROUGHER * np.median(layer.errors(candidates, unit))
     best = sorted((g for g in seen if g.size <= enough), key=lambda g: g.size)
     spared = min(len(best), max(LEAST_SPARED, layer.width // SPARED_SHARE))
     best = best[: REDUNDANT * spared]
     points = candidates[_not_known(layer, best)[: layer.width - spared]]
-    nearer = layer.off_boundaries(NEARER, HALVES, rng)
+    nearer = layer.off_boundaries(NEARER, HALVES, rng, context.point_bits)
     values, around = _ask(oracle, points, layer.steps(points), nearer)
     found = [
         SeenGradient(x, (beside - value).T / step, errors)
@@ -170,16 +170,23 @@ class _Layer:
         """Which neurons are on, as 1 and 0, (points, width)."""
         return (self.heights(points) > 0).astype(np.float64)
 
-    def off_boundaries(self, distance: float, halves: int, rng: np.random.Generator) -> np.ndarray:
+    def off_boundaries(
+        self, distance: float, halves: int, rng: np.random.Generator, point_bits: int | None
+    ) -> np.ndarray:
         """Inputs ``distance`` from every boundary, at which one neuron is on, or none or all, then a random half.
 
-        Where one neuron is on, f is rounded from its terms alone, be it ever so weak. (width + 2 + halves, inputs).
+        Where one neuron is on, f is rounded from its terms alone, be it ever so weak. (width + 2 + halves, inputs), on
+        a grid coarse enough for steps to the longest when points have few bits.
         """
         assert self.inverse is not None
         one, none = 2.0 * np.eye(self.width) - 1, -np.ones((1, self.width))
         wanted = np.concatenate([one, none, -none, rng.choice([-1.0, 1.0], (halves, self.width))])
         inputs = (wanted * distance - self.biases / self.lengths) @ self.inverse.T
-        return np.round(inputs * 2.0**INPUT_BITS) / 2.0**INPUT_BITS
+        bits = float(INPUT_BITS)
+        if point_bits is not None:
+            farthest = (1 + LONGEST) * (1 + np.max(np.abs(inputs)))
+            bits = min(bits, point_bits - np.ceil(np.log2(farthest)))
+        return np.round(inputs * 2.0**bits) / 2.0**bits
 
     def steps(self, points: np.ndarray) -> np.ndarray:
         """Powers of two, shorter than the way to any boundary along a coordinate: (points, inputs)."""
@@ -249,6 +256,8 @@ def _with_rows(layer: _Layer, gradients: Sequence[SeenGradient]) -> _Layer | Non
         row = np.linalg.svd(jump, full_matrices=False)[2][0] * layer.lengths[h]
         weights[h] = row if row @ layer.weights[h] > 0 else -row
         outgoing[:, h] = jump @ weights[h] / (row @ row)
+    if not outgoing.any(axis=0).all():
+        return None
     roughness = np.sqrt(inverse**2 @ errors**2) / np.linalg.norm(outgoing, axis=0)[:, None]
     return _Layer(weights, layer.biases, outgoing, roughness)
 

@@ -255,7 +255,7 @@ class _Line:
         checks = self._check_places(left, right, meeting)
         unclear = checks is None or (meeting.error > 0 and None in checks)
         if self.context.rough and unclear and length > 2 * _margin(meeting):
-            # Pieces drawn through near answers meet anywhere; in a shorter interval they are drawn through farther ones.
+            # Pieces drawn through near answers meet anywhere; in a shorter interval, after farther ones, they do not.
             return (yield from self._split(left, right, scale_free_middle(left.position, right.position)))
         if checks is None:
             self._give_up(left, right, meeting)

@@ -38,7 +38,7 @@ def random_line(
 
 
 def position_bits(point_bits: int, direction_exponent: int, farthest: fmpq) -> int:
-    """The finest grid of positions, in bits, on which every point of a line has at most ``point_bits`` significand bits.
+    """The finest grid of positions on a line, in bits, whose points have at most ``point_bits`` significand bits.
 
     As far as coordinates are of modulus ``farthest``; the entries of the direction are on the grid
     2^-``direction_exponent``.

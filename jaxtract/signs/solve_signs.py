@@ -28,8 +28,8 @@ SIGN_BITS = 8
 """Bits that the equations must hold to, beyond the size of a row, for signs between balls to count."""
 
 
-ROUGH_SIGN_BITS = 5
-"""The same where answers are as rough as those of float32, and rows known from single differences."""
+ROUGH_SIGN_BITS, ROUGH_LATTICE_BITS = 5, 9
+"""The same where answers are as rough as those of float32: where the equations determine the signs, and else."""
 
 
 class SignMethod(enum.Enum):
@@ -137,7 +137,8 @@ def _holds(context: Context, columns: np.ndarray, target: np.ndarray, signs: lis
     if isinstance(context, BallContext):
         # A wrong sign misses by the size of a row: a ball that wide proves nothing.
         return all(vanishes(x) and accuracy_bits(x, size) >= SIGN_BITS for x in difference)
-    bits = _equation_bits(context, columns)
+    equations, unknowns = columns.shape
+    bits = ROUGH_SIGN_BITS if context.rough and equations >= unknowns else _equation_bits(context, columns)
     assert bits is not None
     return all(abs(x) * (1 << bits) <= size * len(signs) for x in difference)
 
@@ -151,7 +152,7 @@ def _equation_bits(context: Context, columns: np.ndarray) -> int | None:
         return max(SIGN_BITS, min(accuracy_bits(x, size) for x in columns.ravel()) - SIGN_BITS)
     assert context.prec is not None
     if context.rough:
-        return ROUGH_SIGN_BITS
+        return ROUGH_LATTICE_BITS
     return context.prec - 16 if context.name == "mp" else 16
 
 

@@ -17,8 +17,8 @@ from jaxtract.oracle.points import PointBatch, on_lines, scattered
 from jaxtract.search.lines import Line
 from jaxtract.search.random_lines import gaussian_points, position_bits, random_line
 from precision.context import Context, Number, integer_rows, rational_array
-from precision.rounded import RoundedContext
 from precision.dyadic import DyadicMatrix, dyadic_matrix, floor_log2, floor_to_grid, power_of_two, round_to_grid
+from precision.rounded import RoundedContext
 
 SCALES = (-6, -3, 0, 0, 0, 1, 2, 4, 8, 20, 40)
 """Fresh inputs are Gaussian times 2^scale, the scales in turn; the middle ones are met most."""
