@@ -89,14 +89,18 @@ def _asked(oracle: CountingOracle, batch: PointBatch) -> tuple[PointBatch, np.nd
 
     Answers that are rounded to some decimals are constant over short segments, which is no sign of precision.
     """
-    for _ in range(LONGER_TIMES + 1):
-        answers = oracle.ask(batch, "measure")
-        values = np.array([to_float(oracle.context.rational(x)) for x in answers.ravel()]).reshape(answers.shape)
-        repeated = np.diff(values.reshape(PLACES, POINTS, -1), axis=1) == 0
-        if np.mean(repeated) <= 0.5:
+    values = _values(oracle, batch)
+    for _ in range(LONGER_TIMES):
+        if np.mean(np.diff(values.reshape(PLACES, POINTS, -1), axis=1) == 0) <= 0.5:
             break
         batch = dataclasses.replace(batch, steps=tuple(step << LONGER_BITS for step in batch.steps))
+        values = _values(oracle, batch)
     return batch, values
+
+
+def _values(oracle: CountingOracle, batch: PointBatch) -> np.ndarray:
+    answers = oracle.ask(batch, "measure")
+    return np.array([to_float(oracle.context.rational(x)) for x in answers.ravel()]).reshape(answers.shape)
 
 
 def measured_context(oracle: CountingOracle, rng: np.random.Generator) -> Context:
