@@ -268,6 +268,17 @@ def test_servers_that_do_not_describe_an_oracle(described):
         faulty(None, described=described)
 
 
+def test_what_is_kept_of_an_input_is_said():
+    assert faulty(None)[0].input_bits is None
+    assert faulty(None, described=DESCRIBED | {"input_bits": 24})[0].input_bits == 24
+    for bits in (10, "24", True):
+        with pytest.raises(OracleError, match="input_bits is a whole number from 24"):
+            faulty(None, described=DESCRIBED | {"input_bits": bits})
+    single = CallableOracle(lambda x: x[:, :1], inputs=2, input_bits=24)
+    with running(CountingServer(single)) as server, HttpOracle(server.url) as oracle:
+        assert oracle.input_bits == 24
+
+
 @pytest.mark.parametrize("settings", [{"batch": 0}, {"retries": -1}, {"timeout": 0}, {"rate": 0}])
 def test_settings_that_make_no_sense(settings):
     with pytest.raises(ValueError, match="; give"):

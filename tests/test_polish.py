@@ -12,7 +12,7 @@ from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import exact_network, he
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
 from jaxtract.oracle.serve import ExactNetworkOracle
-from jaxtract.polish.gauss_newton import MOST_PARAMETERS, _Parameters, polish
+from jaxtract.polish.gauss_newton import MOST_AT_ALL, MOST_PARAMETERS, _Parameters, polish
 from jaxtract.polish.one_layer import polish_one_layer
 from precision.balls import to_float
 from precision.dyadic import power_of_two
@@ -148,3 +148,16 @@ def test_many_parameters_come_out_of_doubles_for_two_queries_each():
     assert found.outcome is Outcome.COMPLETE and found.network is not None
     assert bits_between(found.network, drawn.exact()) > 39
     assert found.queries.search + found.queries.measure < 2.2 * parameters
+
+
+@pytest.mark.slow
+def test_many_parameters_of_deep_networks_are_polished_without_choosing_inputs():
+    """About half a minute: 2,711 parameters, all off by up to 2^-30."""
+    drawn = he((80, 30, 8, 1), 0)
+    assert MOST_PARAMETERS < drawn.exact().parameters < MOST_AT_ALL
+    oracle = measured_oracle(drawn)
+    polished = polish(oracle, disturbed(drawn.exact(), 30, 0), np.random.default_rng(0))
+    assert polished is not None and polished.unseen == 0
+    assert polished.accuracy_bits - 2 <= bits_between(polished.network, drawn.exact())
+    assert bits_between(polished.network, drawn.exact()) > 40
+    assert oracle.count.measure < 2.5 * drawn.exact().parameters

@@ -40,8 +40,14 @@ NEAR = len(NEAR_SHARES)
 NEAR_BITS = 20
 """Fractional bits of such an input."""
 
-MOST_PARAMETERS = 2000
-"""Beyond these a dense Jacobian of candidates is no longer a matter of seconds."""
+MOST_PARAMETERS, MOST_AT_ALL = 2000, 6000
+"""Beyond these inputs are not chosen among candidates any more; and a dense Jacobian takes more than minutes."""
+
+MANY = 2
+"""Inputs for every one that would determine the parameters, where they are not chosen."""
+
+LEAST_SHARE = 1e-13
+"""There corrections along what the residuals do not show are kept small by rows of this size."""
 
 TURN, MOST_TURNS, SHOWING = 2048, 24, 6
 """Random inputs looked at in one turn for parameters that no input shows yet, turns, and inputs kept for each."""
@@ -94,7 +100,7 @@ def polish(
     Raises:
         BudgetSpent: before anything was asked.
     """
-    if network.parameters > MOST_PARAMETERS or network.skips:
+    if network.parameters > MOST_AT_ALL or network.skips:
         return None
     parameters = _Parameters(network)
     points = _chosen_inputs(parameters, rng, near)
@@ -160,6 +166,9 @@ def _least_squares(matrix: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, n
     step, spread = np.zeros(matrix.shape[1]), np.full(matrix.shape[1], np.inf)
     if not seen.any():
         return step, spread
+    if matrix.shape[1] > MOST_PARAMETERS:
+        step[seen], spread[seen] = _least_squares_of_many(matrix[:, seen], sizes[seen], right)
+        return step, spread
     q, r, order = map(np.asarray, qr(matrix[:, seen] / sizes[seen], mode="economic", pivoting=True))
     diagonal = np.abs(np.diag(r))
     strong = int(np.sum(diagonal > WEAKEST * diagonal[0]))
@@ -168,6 +177,19 @@ def _least_squares(matrix: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, n
     step[places] = inverse @ (q[:, :strong].T @ right) / sizes[places]
     spread[places] = np.linalg.norm(inverse, axis=1) / sizes[places]
     return step, spread
+
+
+def _least_squares_of_many(matrix: np.ndarray, sizes: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same without pivots, in blocks: minutes become seconds. All columns (of these sizes) are shown."""
+    count = len(sizes)
+    stacked = np.zeros((len(matrix) + count, count + 1))
+    stacked[: len(matrix), :count] = matrix / sizes
+    stacked[: len(matrix), count] = right
+    stacked[len(matrix) + np.arange(count), np.arange(count)] = LEAST_SHARE
+    (triangle,) = qr(stacked, mode="r", overwrite_a=True, check_finite=False)
+    whole = np.asarray(triangle)[:count]
+    inverse = solve_triangular(whole[:, :count], np.eye(count))
+    return inverse @ whole[:, count] / sizes, np.linalg.norm(inverse, axis=1) / sizes
 
 
 def _accuracy(parameters: _Parameters, spread: np.ndarray, size: fmpq) -> int:
@@ -250,11 +272,15 @@ class _Parameters:
 
 
 def _chosen_inputs(parameters: _Parameters, rng: np.random.Generator, near: np.ndarray | None) -> DyadicMatrix:
-    """Inputs at which the parameters are determined as well as many candidates allow, and as many at random."""
+    """Inputs at which the parameters are determined as well as many candidates allow, and as many at random.
+
+    All at random where the parameters are many.
+    """
     outputs = parameters.network.outputs
     needed = -(-parameters.count // outputs)
     spare = math.ceil(SPARE * needed) + 8
-    inputs, count = parameters.network.inputs, CANDIDATES * needed
+    many = parameters.count > MOST_PARAMETERS
+    inputs, count = parameters.network.inputs, (1 if many else CANDIDATES) * needed
     drawn = [gaussian_points(count, inputs, scale, rng) for scale in SCALES]
     if near is not None and len(near):
         spread = rng.standard_normal((NEAR, *near.shape)) * (1 + np.max(np.abs(near), axis=1, keepdims=True))
@@ -265,9 +291,11 @@ def _chosen_inputs(parameters: _Parameters, rng: np.random.Generator, near: np.n
     drawn.extend(_showing(parameters, drawn, rng))
     exponent = max(points.exponent for points in drawn)
     rows = [row for points in drawn for row in points.at_exponent(exponent).tolist()]
-    random = rng.permutation(len(SCALES) * count)[:count].tolist()
+    random = rng.permutation(len(SCALES) * count)[: MANY * needed if many else count].tolist()
     order = [*random, *range(len(SCALES) * count, len(rows))]
     candidates = DyadicMatrix(fmpz_mat(len(order), inputs, [x for k in order for x in rows[k]]), exponent)
+    if many:
+        return candidates
     points = candidates.to_float64()
     jacobian = parameters.jacobian(points) / np.repeat(1 + np.max(np.abs(points), axis=1), outputs)[:, None]
     sizes = np.linalg.norm(jacobian, axis=0)
