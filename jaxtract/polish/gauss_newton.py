@@ -186,8 +186,8 @@ def _least_squares_of_many(matrix: np.ndarray, sizes: np.ndarray, right: np.ndar
     stacked[: len(matrix), :count] = matrix / sizes
     stacked[: len(matrix), count] = right
     stacked[len(matrix) + np.arange(count), np.arange(count)] = LEAST_SHARE
-    (triangle,) = qr(stacked, mode="r", overwrite_a=True, check_finite=False)
-    whole = np.asarray(triangle)[:count]
+    triangle = np.asarray(qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0])
+    whole = triangle[:count]
     inverse = solve_triangular(whole[:, :count], np.eye(count))
     return inverse @ whole[:, count] / sizes, np.linalg.norm(inverse, axis=1) / sizes
 
