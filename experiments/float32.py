@@ -29,8 +29,9 @@ five minutes; seeds 0 to 9):
 
 Missed: seed 5 of 20-10-1 and of 10-20-1 come out complete with one neuron too few, one that bends f by 7e-6 and 6e-6
 (row length times outer weight); of the answers rounded to 5 decimals one network has another width and one is
-incomplete. With 4 and 3 decimals all 20 are incomplete. Queries include those that verify, most of them on 5-4-1. Black boxes that do not
-declare their inputs (those with decimals) are asked at finer points until their noise is measured.
+incomplete. With 4 and 3 decimals all 20 are incomplete. Queries include those that verify, most of them on 5-4-1.
+Black boxes that do not declare their inputs (those with decimals) are asked at finer points until their noise is
+measured.
 
 Conclusion: one hidden layer is read off at float32, the shipped digits network with all its neurons and its weights to
 6e-6, for ten queries a parameter (20-10-1: 9.6, where doubles take 6.2). Answers that are measured to 15 to 17 bits, as
