@@ -221,22 +221,31 @@ def _combined_balls(rows: Sequence[Sequence[Number]], target: Sequence[Number]) 
 def determined(rows: Sequence[Sequence[Number]], unknowns: int) -> dict[int, Number]:
     """The unknowns that the linear equations ``rows`` (coefficients, then value) fix, by column.
 
+    Where all is exact, which they are is told modulo a prime; their values solve all equations.
+
     Raises:
         InconsistentRow: no solution.
     """
     if has_balls(rows):
         return _determined_balls(rows, unknowns)
-    reduced, denominator, rank = reduced_rows(rows)
-    found: dict[int, Number] = {}
-    column = 0
-    for r in range(rank):
-        while reduced[r, column] == 0:
-            column += 1
-        if column == unknowns:
-            raise InconsistentRow
-        if all(reduced[r, k] == 0 for k in range(column + 1, unknowns)):
-            found[column] = fmpq(reduced[r, unknowns], denominator)
-    return found
+    table = _table(rows)
+    reduced, rank = modular(table).rref()
+    flat, width = [int(x) for x in reduced.entries()], unknowns + 1
+    pivots = [next(k for k in range(width) if flat[r * width + k]) for r in range(rank)]
+    if unknowns in pivots:
+        raise InconsistentRow
+    if not pivots:
+        return {}
+    chosen = independent(table[:, pivots].tolist())
+    solution = rational_matrix(table[np.ix_(chosen, pivots)]).solve(rational_matrix(table[chosen, unknowns:]))
+    if rational_matrix(table[:, pivots]) * solution != rational_matrix(table[:, unknowns:]):
+        raise InconsistentRow
+    # What is not determined is zero in this solution; an unknown that none of it enters is the same in all.
+    return {
+        pivot: value
+        for r, (pivot, value) in enumerate(zip(pivots, object_matrix(solution)[:, 0], strict=True))
+        if not any(flat[r * width + k] for k in range(pivot + 1, unknowns))
+    }
 
 
 def _may_determine(rows: Sequence[Sequence[Number]], unknowns: int) -> bool:
