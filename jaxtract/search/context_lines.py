@@ -106,6 +106,7 @@ def search_lines(
     *,
     settings: LineSettings,
     cuts: Sequence[Sequence[fmpq]] | None = None,
+    expected: Sequence[Sequence[fmpq]] | None = None,
 ) -> list[LineProfile]:
     """All kinks of f on the lines bases[i] + t directions[i], t in R.
 
@@ -114,15 +115,18 @@ def search_lines(
         bases, directions: (lines, inputs).
         settings: see ``LineSettings``.
         cuts: per line, places between which a single kink is expected; they are sampled first.
+        expected: per line, ascending positions where f is expected to bend, told without rounding. It is sampled
+            between them first; pieces that meet at such a place need no other evidence that the kink is there, so that
+            it costs two queries.
 
     Returns:
         One profile per line. Kinks that could not be told apart are listed in ``clusters``.
     """
-    extra = cuts if cuts is not None else [()] * bases.shape[0]
+    none = [()] * bases.shape[0]
     farthest = [max((abs(x) for x in row), default=fmpq(0)) for row in bases.rows()]
     lines = [
-        _Line(asker.context, settings, (*settings.cells, *own), far, directions.exponent)
-        for own, far in zip(extra, farthest, strict=True)
+        _Line(asker.context, settings, (*settings.cells, *own), kinks, far, directions.exponent)
+        for own, kinks, far in zip(cuts or none, expected or none, farthest, strict=True)
     ]
 
     def ask(line: Sequence[int], positions: Sequence[fmpq]) -> np.ndarray:
@@ -181,12 +185,19 @@ class _Line:
     """The search along one line: its samples so far, the kinks found, the coroutines that find them."""
 
     def __init__(
-        self, context: Context, settings: LineSettings, cuts: Sequence[fmpq], farthest: fmpq, direction_exponent: int
+        self,
+        context: Context,
+        settings: LineSettings,
+        cuts: Sequence[fmpq],
+        expected: Sequence[fmpq],
+        farthest: fmpq,
+        direction_exponent: int,
     ):
         self._farthest = farthest
         self._direction_exponent = direction_exponent
         self.context = context
-        self._cuts = cuts
+        self._cuts = [*cuts, *(simple_between(s, t) for s, t in itertools.pairwise(expected))]
+        self._expected = set(expected)
         self.settings = settings
         self._samples: list[tuple[fmpq, np.ndarray]] = []
         self._found: list[tuple[fmpq, Number, Piece, Piece]] = []
@@ -252,6 +263,9 @@ class _Line:
             return (yield from self._split(left, right, cut))
         if meeting.others is not None:
             return (yield from self._split(left, right, _between_meetings(left, right, meeting)))
+        if meeting.position in self._expected:
+            self._found.append((meeting.position, meeting.number, left, right))
+            return []
         checks = self._check_places(left, right, meeting)
         unclear = checks is None or (meeting.error > 0 and None in checks)
         if self.context.rough and unclear and length > 2 * _margin(meeting):

@@ -264,7 +264,7 @@ class AnyDepth:
     def _add_lines(self, lines: Sequence[Line]) -> None:
         self.state.progress.phase("search")
         if lines:
-            self.state.pool.search(lines, self.state.settings)
+            self.state.pool.search(lines, self.state.settings, self.state.known_for_certain())
             review(self.state)
 
     def _explain(self) -> None:
@@ -274,7 +274,7 @@ class AnyDepth:
             if not measured:
                 return
             self.state.progress.phase("measure")
-            self.state.pool.measure(measured)
+            self.state.pool.measure(measured, self.state.known_for_certain())
             self._try(measured)
 
     def _worth_measuring(self, kinks: Sequence[Kink]) -> list[Kink]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -156,6 +157,16 @@ class Recovery:
             known = (state, stacked(self.slice.rank, self.layers[:depth]))
             self._stacks[depth] = known
         return known[1]
+
+    def known_for_certain(self) -> KnownLayers | None:
+        """The layers whose zeros are known exactly: those with all signs, and the one behind; None where there is none.
+
+        Of the last of these the signs do not matter.
+        """
+        if not self.numbers.exact or not self.layers:
+            return None
+        signed = itertools.takewhile(lambda layer: all(layer.signs), self.layers)
+        return self.known(min(len(list(signed)) + 1, len(self.layers)))
 
     def carry_scales(self, level: int, factors: Sequence[fmpq]) -> None:
         """Rows are known up to scale; later columns follow when the integer multiples of a layer's rows change.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from flint import arb, fmpq, fmpz, fmpz_mat, nmod_mat
 
 from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern, patterns_of
-from jaxtract.geometry.on_line import LineImage, image_of
+from jaxtract.geometry.on_line import LineImage, image_of, zeros_on_line
 from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.measurement.balls import measured_profile, measuring, searching
 from jaxtract.measurement.gradients import gradient_columns, whole_gradient
@@ -74,6 +74,15 @@ class SearchedLine:
         self._images = [*self._images[-3:], (weight, list(bias), image)]
         return image
 
+    def carried(self, start: int, stop: int, normals: Mapping[int, np.ndarray]) -> np.ndarray:
+        """The gradient in region ``stop`` from that in ``start``, across kinks whose normals are known."""
+        gradient, pieces = self.gradients[start], self.profile.pieces
+        side = 1 if stop > start else -1
+        for k in range(min(start, stop), max(start, stop)):
+            rate = normals[k] @ np.array(self.line.direction, dtype=object)
+            gradient = gradient + side * np.outer((pieces[k + 1].slope - pieces[k].slope) / rate, normals[k])
+        return gradient
+
     def middle(self, piece: int) -> Number:
         """A position inside a region."""
         kinks = self.kinks
@@ -105,10 +114,14 @@ class Pool:
         self.lines: list[SearchedLine] = []
         self._sightings: dict[tuple[int, int], Sighting] = {}
 
-    def search(
-        self, lines: Sequence[Line], settings: LineSettings, cuts: Sequence[Sequence[fmpq]] | None = None
-    ) -> None:
-        """Search lines whose base and direction are dyadic; they join the pool."""
+    def search(self, lines: Sequence[Line], settings: LineSettings, known: KnownLayers | None = None) -> None:
+        """Search lines whose base and direction are dyadic; they join the pool.
+
+        ``known``: exact layers, whose neurons' zeros on the lines are where f is expected to bend.
+        """
+        expected = None
+        if known is not None:
+            expected = [zeros_on_line(known, image_of(known, line.base, line.direction)) for line in lines]
         asker = searching(self.asker)
         farthest = max(max(abs(x) for x in line.base) for line in lines)
         found = search_lines(
@@ -116,22 +129,51 @@ class Pool:
             dyadic_matrix([line.base for line in lines], self.inputs),
             dyadic_matrix([line.direction for line in lines], self.inputs),
             settings=dataclasses.replace(settings, size=max(settings.size, term_size(asker.context, farthest))),
-            cuts=cuts,
+            expected=expected,
         )
         profiles = [measured_profile(self.asker, profile) for profile in found]
         self.lines.extend(SearchedLine(line, profile, {}) for line, profile in zip(lines, profiles, strict=True))
 
-    def measure(self, kinks: Sequence[tuple[int, int]]) -> None:
-        """The gradients on both sides of kinks (line, kink), shared between neighbours."""
-        self.measure_pieces([(i, k + side) for i, k in kinks for side in (0, 1)])
+    def measure(self, kinks: Sequence[tuple[int, int]], known: KnownLayers | None = None) -> None:
+        """The gradients on both sides of kinks (line, kink), shared between neighbours; ``measure_pieces``."""
+        self.measure_pieces([(i, k + side) for i, k in kinks for side in (0, 1)], known)
 
-    def measure_pieces(self, wanted: Sequence[tuple[int, int]]) -> None:
-        """The gradients in regions (line, piece) that are not known yet; rank - 1 queries each, less known columns."""
+    def measure_pieces(self, wanted: Sequence[tuple[int, int]], known: KnownLayers | None = None) -> None:
+        """The gradients in regions (line, piece) that are not known yet; rank - 1 queries each, less known columns.
+
+        ``known``: exact layers. Across the boundary of one of their neurons the gradient changes by a multiple of a
+        normal that is known, and the slopes along the line tell which: it is carried from region to region.
+        """
         for index, searched in enumerate(self.lines):
             pieces = sorted({k for i, k in wanted if i == index} - searched.gradients.keys())
-            for known in sorted({tuple(sorted(searched.columns.get(k, {}))) for k in pieces}):
-                alike = [k for k in pieces if tuple(sorted(searched.columns.get(k, {}))) == known]
-                self._measure_alike(searched, alike, known)
+            normals = self._known_normals(index, known) if pieces and known is not None else {}
+            asked = []
+            for piece in pieces:
+                if not any(_joined(piece, other, normals) for other in [*searched.gradients, *asked]):
+                    asked.append(piece)
+            for columns in sorted({tuple(sorted(searched.columns.get(k, {}))) for k in asked}):
+                alike = [k for k in asked if tuple(sorted(searched.columns.get(k, {}))) == columns]
+                self._measure_alike(searched, alike, columns)
+            for piece in pieces:
+                if piece not in asked:
+                    start = next(other for other in searched.gradients if _joined(piece, other, normals))
+                    searched.gradients[piece] = searched.carried(start, piece, normals)
+
+    def _known_normals(self, index: int, known: KnownLayers) -> dict[int, np.ndarray]:
+        """Normals of the boundaries at those kinks of a line at which a single known neuron is zero."""
+        kinks = self.lines[index].kinks
+        if not kinks:
+            return {}
+        heights, _ = self.heights(known, [(index, t) for t in kinks])
+        tables, found = [z.tolist() for z in heights], {}
+        for k, pattern in enumerate(patterns_of(heights)):
+            zeros = [(layer, i) for layer, table in enumerate(tables) for i, x in enumerate(table[k]) if x == 0]
+            if len(zeros) == 1:
+                normal = np.array([fmpq(x) for x in known.form(*zeros[0], pattern).normal], dtype=object)
+                # A neuron may be zero all along a piece; what bends f there is another one.
+                if normal @ np.array(self.lines[index].line.direction, dtype=object) != 0:
+                    found[k] = normal
+        return found
 
     def _measure_alike(self, searched: SearchedLine, pieces: Sequence[int], known: Sequence[int]) -> None:
         """The gradients in regions of one line of which the same columns are known."""
@@ -251,6 +293,11 @@ class Pool:
 
     def all_kinks(self) -> list[tuple[int, int]]:
         return [(i, k) for i, line in enumerate(self.lines) for k in range(len(line.kinks))]
+
+
+def _joined(piece: int, other: int, normals: Mapping[int, np.ndarray]) -> bool:
+    """Whether only kinks of known normals are between two regions."""
+    return all(k in normals for k in range(min(piece, other), max(piece, other)))
 
 
 def _form(jump: np.ndarray, point: Sequence[fmpq]) -> RationalForm | None:
