@@ -209,6 +209,11 @@ class KnownLayers:
             radius = np.where(side, SLACK * reach, 0)
         return True
 
+    def activations64(self, points: np.ndarray) -> np.ndarray:
+        """What the last layer passes on, (points, width), in the scale of ``forms64``."""
+        heights = self.values64(points)[-1]
+        return np.where(self.linear[-1], heights, np.maximum(heights, 0))
+
     def pull_back64(self, points: np.ndarray, outer: np.ndarray) -> np.ndarray:
         """Gradients at the points of functions of the last activations with gradients ``outer`` (points, width)."""
         gradients = outer
@@ -216,6 +221,21 @@ class KnownLayers:
         for (weight, _), z, linear in zip(self._float_layers[::-1], heights[::-1], self.linear[::-1], strict=True):
             gradients = (gradients * ((z > 0) | linear)) @ weight
         return gradients
+
+
+def carrying_before(layers: KnownLayers) -> KnownLayers:
+    """The layers with linear units behind the last one that carry the activations of the one before, in their order."""
+    width, before = layers.widths[-1], layers.widths[-2]
+    copies = [int(i == k) for i in range(before) for k in range(before)]
+    matrix = type(layers.weights[-1])
+    weights = matrix(width + before, before, [*layers.weights[-1].entries(), *copies])
+    bending = np.nonzero(~layers.linear[-2])[0].tolist()
+    return KnownLayers(
+        [*layers.weights[:-1], weights],
+        [*layers.biases[:-1], [*layers.biases[-1], *([0] * before)]],
+        linear=[*layers.linear[:-1], np.concatenate([layers.linear[-1], np.ones(before, dtype=bool)])],
+        carriers={(layers.depth - 2, i): width + i for i in bending},
+    )
 
 
 def whole(value: Number) -> Number:

@@ -22,6 +22,7 @@ from jaxtract.layers.any_depth.recovery import Kink, Recovery
 from jaxtract.layers.any_depth.rows.confirm_rows import review
 from jaxtract.layers.any_depth.rows.first_layer import measure_line
 from jaxtract.layers.any_depth.rows.grow_layers import Growth
+from jaxtract.layers.any_depth.rows.linear_units import LinearUnits
 from jaxtract.layers.any_depth.rows.straight_rows import straight_rows
 from jaxtract.layers.any_depth.rows.walked_rows import WalkedRows
 from jaxtract.layers.any_depth.signs.sign_sources import SignSources
@@ -133,6 +134,7 @@ class AnyDepth:
         self.layer_of_kink = LayerOfKink(self.state, self.signs)
         self.walked = WalkedRows(self.state, self.signs)
         self.growth = Growth(self.state, self.signs)
+        self.linear_units = LinearUnits(self.state, self.layer_of_kink, self.growth)
         self.assembly = Assembly(self.state)
         self.output_reader = OutputReader(self.state, self.assembly)
         self.examiner = Examiner(
@@ -276,6 +278,8 @@ class AnyDepth:
             self.state.progress.phase("measure")
             self.state.pool.measure(measured, self.state.known_for_certain())
             self._try(measured)
+            if self.linear_units.due:
+                self.linear_units.find()
 
     def _worth_measuring(self, kinks: Sequence[Kink]) -> list[Kink]:
         """Kinks that are measured already; else those of one line that may be of a layer that can be read now."""
@@ -314,6 +318,8 @@ class AnyDepth:
         unexplained = len(self.state.unexplained()) if rows else 0
         if self.growth.insert(level, rows):
             self.walked.kinks_per_row[level] = (unexplained - len(self.state.unexplained())) / len(rows)
+        if level > len(self.state.layers):
+            self.linear_units.note_in_vain(len(chosen))
         if level > 1:
             self.layer_of_kink.note_share(level, self.walked.accepted, len(chosen), len(rejected))
 

@@ -27,7 +27,8 @@ class Row:
     """z = weights . a + bias up to sign and scale; ``None`` where a weight is not known.
 
     ``seen_at`` holds places (float64) where the neuron's boundary was seen, ``sightings`` points on it as balls.
-    ``output``, of a row of the last layer, is what it adds to f as far as that was read before.
+    ``output``, of a row of the last layer, is what it adds to f as far as that was read before. ``linear``: without
+    ReLU, a neuron that was on wherever it was read; its bias counts with the rows that read it.
     """
 
     weights: list[Number | None]
@@ -35,6 +36,7 @@ class Row:
     seen_at: list[np.ndarray] = dataclasses.field(default_factory=list)
     output: Output | None = None
     sightings: list[list[Number]] = dataclasses.field(default_factory=list)
+    linear: bool = False
 
     @property
     def missing(self) -> list[int]:
@@ -93,7 +95,7 @@ class Row:
         weights, bias = self.scaled()
         if not self.exact:
             return Row(list(weights), bias, self.seen_at, sightings=self.sightings)
-        return Row([fmpq(w) for w in weights], fmpq(bias), self.seen_at)
+        return Row([fmpq(w) for w in weights], fmpq(bias), self.seen_at, linear=self.linear)
 
     def negative(self) -> Row:
         """-z: the same boundary, the other side."""
@@ -106,6 +108,8 @@ class Row:
 
         Two known numbers in common must have one ratio; with fewer nothing can be told.
         """
+        if self.linear != other.linear:
+            return None
         factor, informative = None, 0
         for a, b in zip([*self.weights, self.bias], [*other.weights, other.bias], strict=True):
             if a is None or b is None or not (a != 0 or b != 0):
@@ -165,7 +169,25 @@ def stacked(inputs: int, layers: Sequence[FoundLayer]) -> KnownLayers:
         weights.append(matrix(len(scaled), width, [x for row, _ in scaled for x in row]))
         biases.append([bias for _, bias in scaled])
         width = len(scaled)
-    return KnownLayers(weights, biases)
+    return KnownLayers(weights, biases, linear=[np.array([row.linear for row in layer.rows]) for layer in layers])
+
+
+def without_linear(layers: Sequence[FoundLayer]) -> list[FoundLayer]:
+    """The same function without linear rows but in the last layer: z = relu(z) - relu(-z)."""
+    found = list(layers)
+    for level, layer in enumerate(layers[:-1]):
+        linear = [i for i, row in enumerate(layer.rows) if row.linear]
+        if not linear:
+            continue
+        plain = [dataclasses.replace(row, linear=False) for row in found[level].rows]
+        opposite = [plain[i].negative() for i in linear]
+        found[level] = FoundLayer([*plain, *opposite], [*layer.signs, *([1] * len(opposite))])
+        readers = [
+            dataclasses.replace(row, weights=[*row.weights, *(row.negative().weights[i] for i in linear)])
+            for row in found[level + 1].rows
+        ]
+        found[level + 1] = FoundLayer(readers, layers[level + 1].signs)
+    return found
 
 
 def merge_rows(rows: Sequence[Row]) -> list[Row]:

@@ -140,8 +140,11 @@ class Recovery:
         if fresh:
             heights = self.pool.heights(self.known(len(self.layers)), self.pool.places(fresh))[0]
             for one, z in zip(met, heights, strict=True):
+                bending = np.nonzero(~one.layers.linear[-1])[0].tolist()
                 one.seen.update(fresh)
-                one.zeros.update(k for k, row in zip(fresh, z.tolist(), strict=True) if any(vanishes(x) for x in row))
+                one.zeros.update(
+                    k for k, row in zip(fresh, z.tolist(), strict=True) if any(vanishes(row[i]) for i in bending)
+                )
         return [kink for kink in left if not any(kink in one.zeros for one in met)]
 
     def known(self, depth: int) -> KnownLayers:

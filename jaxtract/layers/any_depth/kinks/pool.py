@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from flint import arb, fmpq, fmpz, fmpz_mat, nmod_mat
 
-from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern, patterns_of
+from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern
 from jaxtract.geometry.on_line import LineImage, image_of, zeros_on_line
 from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.measurement.balls import measured_profile, measuring, searching
@@ -248,7 +248,7 @@ class Pool:
 
     def patterns(self, layers: KnownLayers, places: Sequence[Place]) -> list[Pattern]:
         """The regions of positions on lines."""
-        return patterns_of(self.heights(layers, places)[0]) if places else []
+        return layers.patterns(self.heights(layers, places)[0]) if places else []
 
     def places(self, kinks: Sequence[tuple[int, int]]) -> list[Place]:
         """Positions of kinks (line, kink)."""
@@ -268,10 +268,10 @@ class Pool:
             heights, _ = self.heights(layers, places)
             z = heights[-1].tolist()
             sides = np.array([[int(x > 0) - int(x < 0) for x in row] for row in z], dtype=int)
-            sides = sides.reshape(len(places), width)
+            sides = np.where(layers.linear[-1], 1, sides.reshape(len(places), width))
             known = np.ones((len(places), width), dtype=bool)
             if any(missing):
-                before = np.array([[x > 0 for x in row] for row in heights[-2].tolist()], dtype=bool)
+                before = np.stack([pattern[-2] for pattern in layers.patterns(heights)])
                 for i, open_weights in enumerate(missing):
                     known[:, i] = ~before[:, list(open_weights)].any(axis=1)
             seen += np.sum((sides == 0) & known, axis=0)

@@ -12,6 +12,7 @@ from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.rows.refined_rows import refined
+from jaxtract.layers.any_depth.rows.replace_linear import replace_linear
 from jaxtract.layers.any_depth.signs.sign_sources import SignSources
 from jaxtract.layers.any_depth.unseen.complete_rows import (
     complete_by_kinks,
@@ -46,11 +47,13 @@ class Growth:
         if level > len(self.state.layers):
             self.state.layers.append(FoundLayer([], []))
         layer = self.state.layers[level - 1]
+        replaced = [replace_linear(self.state, level, row) for row in rows if not row.linear]
+        layer = self.state.layers[level - 1]
         before, open_before = len(layer.rows), sum(len(row.missing) for row in layer.rows)
         factors = [row.integer_factor() for row in layer.rows]
         merged = merge_rows([*layer.rows, *rows])
         if len(merged) == before and sum(len(row.missing) for row in merged) == open_before:
-            return False
+            return any(replaced)
         self._install(level, merged, factors)
         self.state.renewed(level)
         if level > 1:
@@ -70,7 +73,7 @@ class Growth:
         layer, later = self.state.layers[level - 1], self.state.layers[level:]
         added = len(rows) - len(layer.rows)
         self.state.layers = self.state.layers[:level]
-        self.state.layers[-1] = FoundLayer(rows, [*layer.signs, *([0] * added)])
+        self.state.layers[-1] = FoundLayer(rows, [*layer.signs, *(int(row.linear) for row in rows[len(layer.rows) :])])
         if not later:
             return
         self.signs.at_borders(level)
@@ -113,7 +116,7 @@ class Growth:
         self._complete_from_pool(layers, layer)
         walks: list[tuple[Row, BoundaryWalk]] = []
         for row in layer.rows:
-            if row.missing:
+            if row.missing and not row.linear:
                 places = places_on_boundary(layers, row, self.state.rng)
                 near = nearest_to_open(layers, row, places, 3)
                 walks.extend((row, walk) for walk in walks_from(layers, row, near, self.state.rng))
@@ -135,5 +138,5 @@ class Growth:
             return
         heights, scales = self.state.pool.heights(layers, self.state.pool.places(kinks))
         for row in layer.rows:
-            while complete_by_kinks(row, heights[-1].tolist(), scales):
+            while not row.linear and complete_by_kinks(row, heights[-1].tolist(), scales):
                 pass

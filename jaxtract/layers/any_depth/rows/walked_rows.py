@@ -95,7 +95,9 @@ class WalkedRows:
                 run_walks(self.state.pool.asker, walks, 60 + 8 * layers.widths[-1], self.state.slice.rank)
                 if not all(self.state.layers[level - 2].signs):
                     self.signs.from_walks(level, walks)
-        rows = [row for row in map(row_of, walks) if row is not None]
+        # What a linear unit adds is seen everywhere or nowhere: no crossing shows it later.
+        found = [row for row in map(row_of, walks) if row is not None]
+        rows = [row for row in found if not layers.linear[-1][row.missing].any()]
         self.accepted = len(rows)
         if self.state.numbers.few_bits and all(self.state.layers[level - 2].signs):
             known = self.state.known(level - 1)

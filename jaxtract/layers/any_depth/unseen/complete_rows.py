@@ -7,7 +7,7 @@ the open weights are off.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from flint import arb, fmpq, fmpz, fmpz_mat
@@ -68,8 +68,7 @@ def places_on_boundary(layers: KnownLayers, row: Row, rng: np.random.Generator) 
 
     Only places where every open weight is off.
     """
-    weights, bias = _row64(layers, row)
-    found = boundary_points(lambda x: _value64(layers, weights, bias, x), layers.inputs, row.seen_at, rng)
+    found = boundary_points(heights64(layers, row), layers.inputs, row.seen_at, rng)
     if len(found) == 0:
         return found
     last = layers.values64(found)[-1]
@@ -119,14 +118,11 @@ def _form_at(layers: KnownLayers, row: Row, point: list[int]) -> RationalForm | 
     return RationalForm(normal, offset) if any(n != 0 for n in normal) else None
 
 
-def _row64(layers: KnownLayers, row: Row) -> tuple[np.ndarray, float]:
+def heights64(layers: KnownLayers, row: Row) -> Callable[[np.ndarray], np.ndarray]:
+    """The pre-activation of a row over the layers at points (points, inputs), in some positive scale."""
     scaled = [w * scale if w is not None else fmpq(0) for w, scale in zip(row.weights, layers.scales, strict=True)]
     size = max((abs(x) for x in scaled), default=fmpq(1))
     size = fmpq(1) if vanishes(size) else size
     floats = [to_float(x / size) for x in [*scaled, row.bias]]
-    return np.array(floats[:-1]), floats[-1]
-
-
-def _value64(layers: KnownLayers, weights: np.ndarray, bias: float, points: np.ndarray) -> np.ndarray:
-    heights = layers.values64(points)[-1]
-    return np.where(layers.linear[-1], heights, np.maximum(heights, 0)) @ weights + bias
+    weights, bias = np.array(floats[:-1]), floats[-1]
+    return lambda points: layers.activations64(points) @ weights + bias

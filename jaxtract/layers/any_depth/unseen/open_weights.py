@@ -14,7 +14,7 @@ from flint import fmpq, fmpz_mat
 
 from jaxtract.geometry.boundary_points import boundary_points
 from jaxtract.geometry.grid import ONE, GridVector, grid_matrix
-from jaxtract.geometry.known_layers import KnownLayers, Pattern, patterns_of
+from jaxtract.geometry.known_layers import KnownLayers, Pattern
 from jaxtract.layers.any_depth.found_layers import FoundLayer
 from jaxtract.layers.any_depth.kinks.pool import Pool
 from jaxtract.layers.any_depth.unseen.disagreements import Border, Recovered
@@ -95,7 +95,7 @@ def at_borders(open_weights: OpenWeights, pool: Pool, borders: Sequence[Border],
     equations: list[Equation] = []
     for index, border in enumerate(borders, start=first):
         heights, scales = pool.border_heights(open_weights.known, index)
-        pattern = patterns_of(heights)[1]
+        pattern = open_weights.known.patterns(heights)[1]
         for level, z in enumerate(heights):
             at_kink, behind = z.tolist()
             for i, (x, y) in enumerate(zip(at_kink, behind, strict=True)):
@@ -141,7 +141,7 @@ def _behind(
         heights = known.preactivations(_row(point), [ONE])
         height = heights[level].tolist()[0][neuron]
         if height > 0 and not _others_act(open_weights, heights, level, neuron):
-            pattern = [np.array([x > 0 for x in z.entries()], dtype=bool) for z in heights]
+            (pattern,) = known.patterns(heights)
             equation = open_weights.equation(pattern, level, neuron, quotient(height, ONE))
             if equation:
                 found.append((point, equation))

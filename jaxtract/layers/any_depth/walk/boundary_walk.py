@@ -12,6 +12,7 @@ no measurement depends on it.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Generator, Sequence
 
@@ -56,6 +57,15 @@ FEWEST_LOST = 2
 
 DEEP_TRIES = 3
 """Places behind a wall at which a boundary is looked for where bits are few."""
+
+AGAIN = 8.0
+"""How much farther a wall counts that was crossed before."""
+
+AIMED = 12
+"""Steps without anything new after which a walk aims at another neuron."""
+
+MOST_STALE = 12 * AIMED
+"""Steps without anything new after which a walk ends."""
 
 MOST_RENEWALS = 4
 """Times that a walk's form may be measured again, beyond half the width of the layer before."""
@@ -113,10 +123,14 @@ class BoundaryWalk:
         self.crossings = 0
         self.lost = 0
         self.steps = 0
+        self.stale = 0
         self.inconsistent = False
         self.renewals = 0
         self._roughest = np.inf if layers.exact else roughest(form)
         self._failed: set[int] = set()
+        self._aim: tuple[int, int] | None = None
+        self._last: tuple[int, int] | None = None
+        self._met: collections.Counter[tuple[int, int]] = collections.Counter()
         start = to_grid([middle(x) for x in point])
         if isinstance(form.offset, arb) and bits_in_use() < FEW_BITS:
             off = sum((abs(n) * arb(x).rad() for n, x in zip(form.normal, point, strict=True)), arb(0))
@@ -145,24 +159,34 @@ class BoundaryWalk:
         else:
             self._resolve()
 
+    def leave_to_carriers(self) -> None:
+        """Count neurons that were never crossed with the linear units, which carry all that they may add."""
+        linear = self.layers.linear[self.own]
+        try:
+            self.system.count_as_off([i for i in self.system.unknown if not linear[i]])
+        except InconsistentRow:
+            self.inconsistent = True
+
     def run(self, most_steps: int, *, for_signs: bool = False) -> Probe:
         """Walk until every weight is known, or nothing new comes. Yields transversals to be asked.
 
         ``for_signs``: end as soon as the equations are enough for the open signs; with known signs the walk goes on
         more cheaply (``learn_signs``, then ``run`` again).
         """
-        self.steps = 0
+        self.steps = self.stale = 0
         most_crossings = self.crossings + 16 + 2 * self.system.width
         while (
             not self.inconsistent
             and not self.given_up
             and (self._open_targets() or self._open_carriers())
             and self.steps < most_steps
+            and self.stale < MOST_STALE
             and self.crossings < most_crossings
             and self.renewals < MOST_RENEWALS + self.system.width // 2
             and not (for_signs and self._enough_for_signs())
         ):
             self.steps += 1
+            self.stale += 1
             plan = self._plan()
             if plan is None:
                 self._go_back()
@@ -225,22 +249,38 @@ class BoundaryWalk:
         return None
 
     def _directions(self, tangents: list[np.ndarray], values: list[np.ndarray], normal: np.ndarray) -> list[np.ndarray]:
-        """Towards the nearest open neurons, then anywhere."""
-        targets: list[tuple[float, np.ndarray]] = []
+        """Towards the neuron that was aimed at last, the nearest open neurons, then anywhere."""
+        targets: list[tuple[float, tuple[int, int], np.ndarray]] = []
         for layer, open_ in self._targets().items():
             lengths = np.linalg.norm(tangents[layer], axis=1)
             for i in open_:
                 if lengths[i] > 1e-9:
-                    # What failed before is not tried in the same order again.
-                    distance = abs(values[layer][i]) / lengths[i] * np.exp(0.3 * self.lost * self.rng.standard_normal())
-                    targets.append((distance, -np.sign(values[layer][i]) * tangents[layer][i] / lengths[i]))
-        found = [direction for _, direction in sorted(targets, key=lambda target: target[0])[:3]]
+                    # What failed before, or led nowhere, is not tried in the same order again.
+                    astray = 0.3 * (self.lost + self.stale // AIMED)
+                    distance = abs(values[layer][i]) / lengths[i] * np.exp(astray * self.rng.standard_normal())
+                    # A wall of an earlier layer that was crossed teaches something again only in other regions.
+                    distance *= AGAIN ** self._met[layer, i]
+                    way = self._not_back(-np.sign(values[layer][i]) * tangents[layer][i] / lengths[i], tangents, values)
+                    # Who turns to the nearest one behind every wall goes to and fro.
+                    targets.append((-1.0 if (layer, i) == self._aim else distance, (layer, i), way))
+        targets.sort(key=lambda target: target[0])
+        self._aim = targets[0][1] if targets and self.stale % AIMED else None
+        found = [direction for _, _, direction in targets[:3]]
         for _ in range(3):
             free = self.rng.standard_normal(len(normal))
             free -= (free @ normal) * normal
             if np.linalg.norm(free) > 0:
                 found.append(free / np.linalg.norm(free))
         return found
+
+    def _not_back(self, way: np.ndarray, tangents: list[np.ndarray], values: list[np.ndarray]) -> np.ndarray:
+        """A way that leads back to the wall that was just crossed runs along it instead."""
+        if self._last is None:
+            return way
+        layer, neuron = self._last
+        wall = tangents[layer][neuron] * np.sign(values[layer][neuron])
+        towards = wall @ way
+        return way - towards / (wall @ wall) * wall if towards < 0 and wall @ wall > 0 else way
 
     def _targets(self) -> dict[int, list[int]]:
         """Neurons whose crossing teaches something: (layer: neurons).
@@ -260,6 +300,7 @@ class BoundaryWalk:
     def _go_back(self) -> None:
         """Continue from another place that was on the boundary for certain."""
         self.place = self.visited[int(self.rng.integers(len(self.visited)))]
+        self._last = None
 
     # -- crossing, exact --
 
@@ -277,6 +318,9 @@ class BoundaryWalk:
         p, q = int(step.p), int(step.q)
         crossing = [x + p * v // q for x, v in zip(place.point, along, strict=True)]
         crossing = place.form.put_onto(crossing)
+        self._met[layer, neuron] += 1
+        if self._aim == (layer, neuron):
+            self._aim = None
         effect = self._effect(layer, neuron, place.pattern, upwards)
         side = place.pattern[self.own]
         seen: Seen | None = None
@@ -292,8 +336,9 @@ class BoundaryWalk:
                 self._go_back()
                 return
             self.crossings += 1
+            self.stale = 0
             self._learn(layer, neuron, upwards, side, effect, beta * place.scale)
-        self._enter(self._behind(place, layer, neuron, wall, beta, crossing, direction, seen))
+        self._enter(self._behind(place, layer, neuron, wall, beta, crossing, direction, seen), (layer, neuron))
         rough = self._roughest < np.inf and roughness(self.place.form) > self._roughest
         if self.place is not place and rough:
             self.renewals += 1
@@ -404,12 +449,12 @@ class BoundaryWalk:
         except InconsistentRow:
             self.inconsistent = True
 
-    def _enter(self, behind: tuple[Place, float] | None) -> None:
+    def _enter(self, behind: tuple[Place, float] | None, wall: tuple[int, int]) -> None:
         """Stand inside the region behind the wall, on the bent boundary."""
         if behind is None:
             self._go_back()
             return
-        self.place = behind[0]
+        self.place, self._last = behind[0], wall
         self.visited.append(self.place)
 
     def _behind(

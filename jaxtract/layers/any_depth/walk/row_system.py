@@ -60,6 +60,17 @@ class RowSystem:
                 self._set_start(i, fmpq(0))
         self._weights_from_start()
 
+    def count_as_off(self, neurons: Sequence[int]) -> None:
+        """Neurons that were never crossed: what they add is affine there, and left to units that carry the same.
+
+        Their weights stay open. Raises InconsistentRow.
+        """
+        for i in neurons:
+            self._set_start(i, fmpq(0))
+        self.resolve()
+        for i in neurons:
+            self.weights.pop(i, None)
+
     @property
     def unknown(self) -> list[int]:
         """Neurons whose weight is open."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from flint import fmpq, fmpq_mat
 
-from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, without_unread
+from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, without_linear, without_unread
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.unseen.disagreements import Recovered
 from jaxtract.network.exact_network import ExactNetwork
@@ -47,7 +47,8 @@ class Assembly:
         ]
         gamma = object_matrix(tail.weights[1])
         inner = [FoundLayer([row.in_integers() for row in layer.rows], layer.signs) for layer in self.state.layers[:-1]]
-        layers, gamma = without_unread([*inner, FoundLayer(last, [1] * len(last))], gamma)
+        plain = without_linear([*inner, FoundLayer(last, [1] * len(last))])
+        layers, gamma = without_unread(plain, gamma)
         weights, biases = [], []
         for i, layer in enumerate(layers):
             rows = np.empty((len(layer.rows), len(layer.rows[0].weights) if layer.rows else 0), dtype=object)

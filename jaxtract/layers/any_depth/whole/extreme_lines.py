@@ -84,7 +84,7 @@ def _extremes(layers: KnownLayers, weights: np.ndarray, rng: np.random.Generator
 
 def _share(layers: KnownLayers, weights: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """weights . a / |a| and its gradient, for every point (one row of weights each)."""
-    activations = np.maximum(layers.values64(points)[-1], 0)
+    activations = layers.activations64(points)
     size = np.linalg.norm(activations, axis=1) + 1e-12
     value = np.sum(activations * weights, axis=1) / size
     outer = (weights - value[:, None] * activations / size[:, None]) / size[:, None]

@@ -182,14 +182,19 @@ def _equations(features: list[list[Number]], known: KnownValues) -> list[list[Nu
 
 
 def known_at(
-    heights: Sequence[Matrix], scales: Sequence[fmpz], points: Sequence[Sequence[fmpq]], values: list[np.ndarray]
+    layers: KnownLayers,
+    heights: Sequence[Matrix],
+    scales: Sequence[fmpz],
+    points: Sequence[Sequence[fmpq]],
+    values: list[np.ndarray],
 ) -> KnownValues:
     """Features of points from the pre-activations of all layers, times a scale each; ``points`` for one layer only."""
     last = [[quotient(x, scale) for x in z] for z, scale in zip(heights[-1].tolist(), scales, strict=True)]
     if len(heights) == 1:
         return KnownValues([list(point) for point in points], last, values)
+    linear = layers.linear[-2].tolist()
     before = [
-        [quotient(x, scale) if x > 0 else fmpq(0) for x in z]
+        [quotient(x, scale) if free or x > 0 else fmpq(0) for x, free in zip(z, linear, strict=True)]
         for z, scale in zip(heights[-2].tolist(), scales, strict=True)
     ]
     return KnownValues(before, last, values)
@@ -231,7 +236,7 @@ def _fresh(
         return KnownValues([], [], [])
     values = list(asker.ask(scattered(matrix).select(chosen), "measure"))
     kept = [type(z)([z.tolist()[k] for k in chosen]) for z in heights]
-    return known_at(kept, scales[: len(chosen)], [points[k] for k in chosen], values)
+    return known_at(layers, kept, scales[: len(chosen)], [points[k] for k in chosen], values)
 
 
 def _last_rows(layers: KnownLayers) -> tuple[np.ndarray, np.ndarray]:

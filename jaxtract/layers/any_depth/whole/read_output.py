@@ -91,7 +91,7 @@ class OutputReader:
         known = self.state.pool.known_values()
         heights, scales = self.state.pool.heights(layers, [place for place, _ in known])
         points = [self.state.pool.lines[i].point(t) for (i, t), _ in known] if layers.depth == 1 else []
-        values = known_at(heights, scales, points, [value for _, value in known])
+        values = known_at(layers, heights, scales, points, [value for _, value in known])
         free = self._undisturbed(heights)
         kept, doubtful = np.nonzero(free)[0].tolist(), np.nonzero(~free)[0].tolist()
         return fit_output(

@@ -1,0 +1,137 @@
+"""Neurons of the last known layer that are on nearly everywhere: found by what the next layer reads of them.
+
+No line shows the boundary of such a neuron, but wherever it is on, every neuron of the next layer reads the same
+combination of the activations before it. It joins its layer as a linear row; its boundary, if it has one, is met when
+all else is known, and then takes the place of the linear row (``replaced``).
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Sequence
+
+import numpy as np
+from flint import fmpq
+
+from jaxtract.geometry.known_layers import KnownLayers, carrying_before
+from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, stacked
+from jaxtract.layers.any_depth.kinks.layer_of_kink import LayerOfKink
+from jaxtract.layers.any_depth.recovery import Kink, Recovery
+from jaxtract.layers.any_depth.rows.grow_layers import Growth
+from jaxtract.layers.any_depth.signs.linear_part import LinearPart, linear_part
+from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
+from jaxtract.layers.any_depth.walk.layer_rows import row_of, run_walks
+from jaxtract.layers.any_depth.walk.row_system import independent
+from precision.context import integer_rows
+
+IN_VAIN = 8
+"""Walks of the next layer that gave nothing, after which it is asked what the last one lacks."""
+
+MOST_STEPS = 30
+"""Steps of a walk for every unit that it may read."""
+
+WALKS = 8
+"""Kinks that are walked together; few of them must be of the next layer to show what they have in common."""
+
+
+class LinearUnits:
+    """Looks behind the last known layer for what it lacks."""
+
+    def __init__(self, state: Recovery, layer_of_kink: LayerOfKink, growth: Growth):
+        self.state = state
+        self.layer_of_kink = layer_of_kink
+        self.growth = growth
+        self._tried: set[tuple[Kink, int, int]] = set()
+        self._rows: dict[tuple[int, int], list[Row]] = {}
+        self._asked: set[tuple[int, int]] = set()
+        self._in_vain: collections.Counter[tuple[int, int]] = collections.Counter()
+
+    def note_in_vain(self, walks: int) -> None:
+        """Walks that should have given rows of the next layer, and gave none."""
+        self._in_vain[self._state()] += walks
+
+    @property
+    def due(self) -> bool:
+        """Whether enough walks failed, or the signs of the last layer fit none: before lines are paid for."""
+        blocked = self.state.blocked == len(self.state.layers) + 1 and self._state() not in self._asked
+        return blocked or self._in_vain[self._state()] >= IN_VAIN
+
+    def _state(self) -> tuple[int, int]:
+        level = len(self.state.layers)
+        return level, self.state.versions[level]
+
+    def find(self) -> bool:
+        """Whether the last known layer has got a linear row or a sign, or the next one a row."""
+        level = len(self.state.layers)
+        self._in_vain[self._state()] = 0
+        self._asked.add(self._state())
+        if level < 2 or not self.state.numbers.exact or not all(self.state.layers[level - 2].signs):
+            return False
+        layer = self.state.layers[level - 1]
+        bending = [i for i, row in enumerate(layer.rows) if not row.linear]
+        plain = FoundLayer([layer.rows[i] for i in bending], [layer.signs[i] for i in bending])
+        known = stacked(self.state.slice.rank, [*self.state.layers[: level - 1], plain])
+        wide = carrying_before(known)
+        rows = self._rows.setdefault(self._state(), [])
+        while kinks := self._kinks(level):
+            self._tried.update((kink, level, self.state.versions[level]) for kink in kinks)
+            fresh = self._walked(wide, kinks)
+            if not fresh:
+                return False
+            rows[:] = merge_rows([*rows, *fresh])
+            part = _linear_part(known, rows, plain.signs)
+            if part is not None and self._insert(level, bending, part):
+                return True
+        return False
+
+    def _kinks(self, level: int) -> list[Kink]:
+        """Kinks that are measured and may be of the next layer."""
+        fresh = [
+            kink
+            for kink in self.state.unexplained()
+            if self.state.pool.is_measured(kink)
+            and self.state.pool.sighting(*kink).form is not None
+            and (kink, level, self.state.versions[level]) not in self._tried
+        ]
+        flat = self.layer_of_kink.worth_walking(level + 1, fresh)
+        return [flat[i] for i in sorted(self.state.rng.permutation(len(flat))[:WALKS].tolist())]
+
+    def _walked(self, wide: KnownLayers, kinks: Sequence[Kink]) -> list[Row]:
+        """Rows of the next layer over the last one and what is carried past it; only what is known of this counts."""
+        width = wide.widths[-1]
+        sightings = [self.state.pool.sighting(*kink) for kink in kinks]
+        walks = [BoundaryWalk(wide, [1] * width, s.form, s.point, self.state.rng) for s in sightings if s.form]
+        for walk in walks:
+            walk.weigh_start()
+        run_walks(self.state.pool.asker, walks, MOST_STEPS * width, self.state.slice.rank)
+        for walk in walks:
+            walk.learn_signs([1] * width)
+            walk.leave_to_carriers()
+        rows = merge_rows([row for row in map(row_of, walks) if row is not None])
+        return [row for row in rows if not wide.linear[-1][row.missing].any()]
+
+    def _insert(self, level: int, bending: Sequence[int], part: LinearPart) -> bool:
+        layer = self.state.layers[level - 1]
+        turned = [i for place, i in enumerate(bending) if not layer.signs[i] and part.signs[place]]
+        for place, i in enumerate(bending):
+            layer.signs[i] = layer.signs[i] or part.signs[place]
+        self.state.layers[level - 1] = layer = layer.oriented()
+        units = self._units(layer, part)
+        new = self.growth.insert(level, units) if units else False
+        if turned and not new:
+            self.state.renewed(level)
+        return bool(turned) or new
+
+    def _units(self, layer: FoundLayer, part: LinearPart) -> list[Row]:
+        """Linear rows that are not among the combinations of those that are known."""
+        old = [row.integers()[0] for row in layer.rows if row.linear]
+        found = [[int(x) for x in row] for row in integer_rows(part.units).tolist()] if len(part.units) else []
+        chosen = independent([*old, *found]) if found else []
+        return [Row([fmpq(x) for x in found[k - len(old)]], fmpq(0), linear=True) for k in chosen if k >= len(old)]
+
+
+def _linear_part(known: KnownLayers, rows: Sequence[Row], signs: Sequence[int]) -> LinearPart | None:
+    width = known.widths[-1]
+    weights = np.array([row.weights for row in rows], dtype=object)
+    last = np.array([[fmpq(x) for x in row] for row in known.weights[-1].tolist()], dtype=object)
+    return linear_part(last, weights[:, :width], weights[:, width:], signs)

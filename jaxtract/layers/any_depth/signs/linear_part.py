@@ -1,0 +1,178 @@
+"""What the rows of a layer read past the layer before them: its signs, and neurons in it that are always on.
+
+Walks with all activations of layer l - 1 carried along (``carrying_before``) give every neuron of layer l + 1 as
+w . relu(z) + u . a, with z the known rows of layer l in whatever orientation, and a the activations of layer l - 1.
+Where f has no skip connections, u has two sources only. A row i that should be turned adds -w_i v_i, v_i its weights
+over a, since relu(z) - z = relu(-z). A neuron that layer l lacks and that is on all around adds a multiple of its own
+weights. So many u that are combinations of few vectors, up to the turned rows, show what is missing: their span is all
+of it that matters while it is on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from flint import fmpq
+
+from jaxtract.layers.any_depth.walk.row_system import independent, rank_of
+from precision.context import object_matrix, rational_matrix
+
+MOST_GUESSED = 8
+"""Signs that are tried both ways."""
+
+FEWEST_READERS = 2
+"""Readers that agree, or signs that come out as +1 or -1, before they are believed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearPart:
+    """Signs of the known rows, 0 where they are open, and what is missing, as far as it is on.
+
+    Attributes:
+        signs: of layer l, (width,).
+        units: independent weights over the activations of layer l - 1, (units, width before).
+    """
+
+    signs: list[int]
+    units: np.ndarray
+
+
+def linear_part(rows: np.ndarray, read: np.ndarray, past: np.ndarray, signs: Sequence[int]) -> LinearPart | None:
+    """Explain what rows of layer l + 1 read past layer l by signs and few neurons that are always on.
+
+    Args:
+        rows: of layer l over layer l - 1, rationals, (width, width before).
+        read: weights of rows of layer l + 1 on layer l as it is oriented, (readers, width). None where a neuron was
+            never crossed: what it adds is a multiple of its row, and part of ``past``.
+        past: their weights on layer l - 1, (readers, width before).
+        signs: of layer l where they are known, else 0.
+
+    Returns:
+        None where too few rows have anything in common (skip connections do not), or where those of ``rows`` that may
+        be part of ``past`` depend on each other, so that they cannot be told apart.
+    """
+    open_ = [i for i, sign in enumerate(signs) if not sign or any(w is None for w in read[:, i])]
+    # Few rows too many to be told apart are tried both ways: a wrong choice leaves what no signs explain.
+    open_.sort(key=lambda i: sum(w is None for w in read[:, i]))
+    spare = max(0, len(open_) - max(0, rows.shape[1] - 2))
+    guessed, told = open_[:spare], open_[spare:]
+    if spare > MOST_GUESSED or any(signs[i] for i in guessed) or _rank(rows[told].tolist()) < len(told):
+        return None
+    usable = [k for k, weights in enumerate(read) if all(weights[i] is not None for i in guessed)]
+    for choice in itertools.product((False, True), repeat=spare):
+        turned = dict(zip(guessed, choice, strict=True))
+        found = _explained(rows, read[usable], past[usable], signs, told, turned)
+        if found is not None:
+            return found
+    return None
+
+
+def _explained(
+    rows: np.ndarray,
+    read: np.ndarray,
+    past: np.ndarray,
+    signs: Sequence[int],
+    told: Sequence[int],
+    guessed: Mapping[int, bool],
+) -> LinearPart | None:
+    """The linear part when some rows are turned as guessed, and those of ``told`` as it turns out."""
+    past = past + sum((np.outer(read[:, i], rows[i]) for i, turn in guessed.items() if turn), 0 * past)
+    modulo = past @ _orthogonal_to(rows[list(told)])
+    readers = _in_common(modulo)
+    turned = _turned(rows, read[readers], past[readers], modulo[readers], told) if readers else None
+    if turned is None or any(turned.get(i) for i, sign in enumerate(signs) if sign):
+        return None
+    if len(readers) < FEWEST_READERS and len(turned) < FEWEST_READERS:
+        return None
+    sides = {**guessed, **turned}
+    found = [sign or (0 if i not in sides else -1 if sides[i] else 1) for i, sign in enumerate(signs)]
+    units = _rest(rows, read[readers], past[readers], turned) if all(found) else rows[:0]
+    return LinearPart(found, units if len(units) <= _rank(modulo[readers].tolist()) else rows[:0])
+
+
+def _rest(rows: np.ndarray, read: np.ndarray, past: np.ndarray, turned: Mapping[int, bool]) -> np.ndarray:
+    """A basis of what is read past the known rows once these are turned, from the readers whose weights are known."""
+    rest = np.array(
+        [
+            beside + sum((rows[i] * weights[i] for i, turn in turned.items() if turn), 0 * beside)
+            for weights, beside in zip(read, past, strict=True)
+            if all(w is not None for w in weights)
+        ],
+        dtype=object,
+    ).reshape(-1, rows.shape[1])
+    return rest[independent(rest.tolist())] if _rank(rest.tolist()) else rest[:0]
+
+
+def _in_common(vectors: np.ndarray) -> list[int]:
+    """Those of the vectors that are combinations of the others, and more in number than their rank."""
+    kept = list(range(len(vectors)))
+    while kept:
+        table = [vectors[k].tolist() for k in kept]
+        rank = _rank(table)
+        alone = [i for i in range(len(kept)) if _rank(table[:i] + table[i + 1 :]) < rank]
+        if not alone:
+            return kept
+        kept = [k for i, k in enumerate(kept) if i not in alone]
+    return []
+
+
+def _turned(
+    rows: np.ndarray, read: np.ndarray, past: np.ndarray, modulo: np.ndarray, open_: Sequence[int]
+) -> dict[int, bool] | None:
+    """Which rows are to be turned, as far as that is told; None when something else than turned rows is left.
+
+    A combination of the readers in which the missing neurons cancel leaves what the turned rows add.
+    """
+    found: dict[int, bool] = {}
+    for factors in _cancelling(modulo) if open_ else ():
+        taking = [k for k, factor in enumerate(factors) if factor != 0]
+        shares = coefficients(rows[open_], (factors @ past)[None, :])[0]
+        for i, share in zip(open_, shares, strict=True):
+            if any(read[k, i] is None for k in taking):
+                continue
+            total = sum((read[k, i] * factors[k] for k in taking), fmpq(0))
+            if total == 0 and share != 0:
+                return None
+            if total != 0:
+                ratio = -share / total
+                if ratio not in (0, 1) or found.setdefault(i, ratio == 1) != (ratio == 1):
+                    return None
+    return found
+
+
+def _cancelling(vectors: np.ndarray) -> np.ndarray:
+    """A basis of the combinations of vectors that vanish, (combinations, vectors)."""
+    if vectors.shape[1] == 0 or not _rank(vectors.tolist()):
+        return np.array([[fmpq(int(i == k)) for k in range(len(vectors))] for i in range(len(vectors))], dtype=object)
+    return _orthogonal_to(vectors.T).T
+
+
+def _orthogonal_to(vectors: np.ndarray) -> np.ndarray:
+    """A basis of the vectors orthogonal to all of (count, size) rationals, (size, dimension)."""
+    size = vectors.shape[1]
+    if not len(vectors):
+        return np.array([[fmpq(int(i == k)) for k in range(size)] for i in range(size)], dtype=object)
+    reduced, rank = rational_matrix(vectors).rref()
+    table = object_matrix(reduced)
+    pivots = [next(k for k in range(size) if table[r, k] != 0) for r in range(rank)]
+    free = [k for k in range(size) if k not in pivots]
+    basis = np.full((size, len(free)), fmpq(0), dtype=object)
+    for column, k in enumerate(free):
+        basis[k, column] = fmpq(1)
+        for r, pivot in enumerate(pivots):
+            basis[pivot, column] = -table[r, k]
+    return basis
+
+
+def coefficients(basis: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """vectors = coefficients @ basis for independent basis vectors; (vectors, basis)."""
+    columns = independent(basis.T.tolist())
+    square = rational_matrix(basis[:, columns].T.copy())
+    return object_matrix(square.solve(rational_matrix(vectors[:, columns].T.copy()))).T
+
+
+def _rank(rows: list[list[fmpq]]) -> int:
+    return rank_of(rows) if rows and rows[0] else 0
