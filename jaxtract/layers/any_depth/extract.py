@@ -203,6 +203,8 @@ class AnyDepth:
                 self.state.insistent, self.state.blocked = True, 0
                 self.state.done.clear()
                 continue
+            if self.linear_units.find():
+                continue
             left -= 1
             plain_failed = left < 0 or (self.state.patience <= 0 and not self.skips_tried)
             if plain_failed and self.state.numbers.exact and self._read_with_skips():
@@ -210,7 +212,7 @@ class AnyDepth:
             if left < 0:
                 return Outcome.COUNTEREXAMPLES_LEFT
             self.state.patience -= 1
-            if self.state.patience <= 0:
+            if self.state.hasty:
                 self.state.blocked = 0
             self.state.done.clear()
             self._add_lines(self._next_lines(bad))

@@ -173,21 +173,36 @@ def stacked(inputs: int, layers: Sequence[FoundLayer]) -> KnownLayers:
 
 
 def without_linear(layers: Sequence[FoundLayer]) -> list[FoundLayer]:
-    """The same function without linear rows but in the last layer: z = relu(z) - relu(-z)."""
+    """The same function without linear rows but in the last layer: z = relu(z) - relu(-z).
+
+    Activations are not negative: of weights of one sign, one of the two is zero and left out.
+    """
     found = list(layers)
     for level, layer in enumerate(layers[:-1]):
-        linear = [i for i, row in enumerate(layer.rows) if row.linear]
-        if not linear:
+        if not any(row.linear for row in layer.rows):
             continue
-        plain = [dataclasses.replace(row, linear=False) for row in found[level].rows]
-        opposite = [plain[i].negative() for i in linear]
-        found[level] = FoundLayer([*plain, *opposite], [*layer.signs, *([1] * len(opposite))])
-        readers = [
-            dataclasses.replace(row, weights=[*row.weights, *(row.negative().weights[i] for i in linear)])
-            for row in found[level + 1].rows
-        ]
+        parts = [_bending_parts(row) for row in found[level].rows]
+        rows = [part for both in parts for part, _ in both]
+        found[level] = FoundLayer(rows, [1] * len(rows))
+        readers = []
+        for reader in found[level + 1].rows:
+            negative = reader.negative().weights
+            weights = [
+                reader.weights[i] if side > 0 else negative[i] for i, both in enumerate(parts) for _, side in both
+            ]
+            readers.append(dataclasses.replace(reader, weights=weights))
         found[level + 1] = FoundLayer(readers, layers[level + 1].signs)
     return found
+
+
+def _bending_parts(row: Row) -> list[tuple[Row, int]]:
+    """Neurons (rows) that add up to a row, each times its side."""
+    if not row.linear:
+        return [(row, 1)]
+    plain = dataclasses.replace(row, linear=False)
+    weights = [*row.weights, row.bias]
+    rises, falls = (all(w is None or w * side >= 0 for w in weights) for side in (1, -1))
+    return [(plain, 1)] * (not falls) + [(plain.negative(), -1)] * (not rises)
 
 
 def merge_rows(rows: Sequence[Row]) -> list[Row]:

@@ -25,8 +25,8 @@ from precision.context import Context
 
 MOST_DEPTH = 64
 
-PATIENCE = 3
-"""How many times lines are added to find what a layer lacks before the next layer is begun without it."""
+PATIENCE, HASTE = 3, 1
+"""How many times lines are added to find what a layer lacks before skips are tried, and the next layer without it."""
 
 Kink = tuple[int, int]
 """(line, kink on it)"""
@@ -61,7 +61,7 @@ class Recovery:
         done: kinks that no layer takes, until something new is known.
         blocked: the layer whose equations showed that the one before it lacks a neuron; 0 when none did.
         insistent: whether a layer was tried again before lines are added that show what the one before it lacks.
-        patience: how many times lines are still added to find what a layer lacks before the next is begun without it.
+        patience: how many times lines are still added to find what a layer lacks before skips are tried.
     """
 
     def __init__(
@@ -104,6 +104,11 @@ class Recovery:
         self.insistent = False
         self.patience = PATIENCE
         self.progress.neurons(sum(len(layer.rows) for layer in self.layers), None)
+
+    @property
+    def hasty(self) -> bool:
+        """Whether lines were added often enough without showing what the last layer lacks, to go on without it."""
+        return self.patience <= PATIENCE - HASTE
 
     def unexplained(self, *, for_certain: bool = False) -> list[Kink]:
         """Kinks at which no known neuron is zero.

@@ -141,7 +141,7 @@ class LayerOfKink:
 
     def _incomplete(self) -> bool:
         """Whether some gradient of f shows that the last layer lacks a neuron (or that f reads an earlier one)."""
-        if self.state.patience <= 0:
+        if self.state.hasty:
             return False
         layers = self.state.known(len(self.state.layers))
         measured = sum(len(line.gradients) for line in self.state.pool.lines)

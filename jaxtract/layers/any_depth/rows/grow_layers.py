@@ -12,7 +12,7 @@ from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.rows.refined_rows import refined
-from jaxtract.layers.any_depth.rows.replace_linear import replace_linear
+from jaxtract.layers.any_depth.rows.replace_linear import one_layer_up, reads_only_linear, replace_linear
 from jaxtract.layers.any_depth.signs.sign_sources import SignSources
 from jaxtract.layers.any_depth.unseen.complete_rows import (
     complete_by_kinks,
@@ -44,9 +44,13 @@ class Growth:
         """Add rows to a layer, or weights to rows that it has; True when something was new."""
         if not rows:
             return False
+        misplaced = [row for row in rows if reads_only_linear(self.state, level, row)]
+        if misplaced:
+            self.insert(level, [row for row in rows if not any(row is other for other in misplaced)])
+            moved = [one_layer_up(self.state, level, row) for row in misplaced]
+            return any([replace_linear(self.state, level - 1, row) for row in moved])
         if level > len(self.state.layers):
             self.state.layers.append(FoundLayer([], []))
-        layer = self.state.layers[level - 1]
         replaced = [replace_linear(self.state, level, row) for row in rows if not row.linear]
         layer = self.state.layers[level - 1]
         before, open_before = len(layer.rows), sum(len(row.missing) for row in layer.rows)

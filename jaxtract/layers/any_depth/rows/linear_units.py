@@ -30,6 +30,9 @@ IN_VAIN = 8
 MOST_STEPS = 30
 """Steps of a walk for every unit that it may read."""
 
+WAVES, FEWEST_ROWS = 2, 2
+"""Waves of walks at a time, a further one only if the one before gave so many rows."""
+
 WALKS = 8
 """Kinks that are walked together; few of them must be of the next layer to show what they have in common."""
 
@@ -43,7 +46,6 @@ class LinearUnits:
         self.growth = growth
         self._tried: set[tuple[Kink, int, int]] = set()
         self._rows: dict[tuple[int, int], list[Row]] = {}
-        self._asked: set[tuple[int, int]] = set()
         self._in_vain: collections.Counter[tuple[int, int]] = collections.Counter()
 
     def note_in_vain(self, walks: int) -> None:
@@ -52,9 +54,8 @@ class LinearUnits:
 
     @property
     def due(self) -> bool:
-        """Whether enough walks failed, or the signs of the last layer fit none: before lines are paid for."""
-        blocked = self.state.blocked == len(self.state.layers) + 1 and self._state() not in self._asked
-        return blocked or self._in_vain[self._state()] >= IN_VAIN
+        """Whether enough walks failed."""
+        return self._in_vain[self._state()] >= IN_VAIN
 
     def _state(self) -> tuple[int, int]:
         level = len(self.state.layers)
@@ -64,7 +65,6 @@ class LinearUnits:
         """Whether the last known layer has got a linear row or a sign, or the next one a row."""
         level = len(self.state.layers)
         self._in_vain[self._state()] = 0
-        self._asked.add(self._state())
         if level < 2 or not self.state.numbers.exact or not all(self.state.layers[level - 2].signs):
             return False
         layer = self.state.layers[level - 1]
@@ -73,10 +73,11 @@ class LinearUnits:
         known = stacked(self.state.slice.rank, [*self.state.layers[: level - 1], plain])
         wide = carrying_before(known)
         rows = self._rows.setdefault(self._state(), [])
-        while kinks := self._kinks(level):
+        for _ in range(WAVES):
+            kinks = self._kinks(level)
             self._tried.update((kink, level, self.state.versions[level]) for kink in kinks)
             fresh = self._walked(wide, kinks)
-            if not fresh:
+            if len(fresh) < FEWEST_ROWS:
                 return False
             rows[:] = merge_rows([*rows, *fresh])
             part = _linear_part(known, rows, plain.signs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from flint import fmpq
@@ -28,7 +29,9 @@ def replace_linear(state: Recovery, level: int, row: Row) -> bool:
     units = [layer.rows[i].integers()[0] for i in linear]
     if rank_of([*units, row.integers()[0]]) > len(units):
         return False
-    sign = _side_of_readers(state, level, row)
+    readers = state.layers[level].rows if level < len(state.layers) else []
+    shares_on = _shares_on(state, level, row, readers)
+    sign = _side_of_readers([x for x, reader in zip(shares_on, readers, strict=True) if _reads(reader, linear)])
     whole = row.negative() if sign < 0 else row
     weights, bias = whole.integers()
     shares = coefficients(_rationals(units), _rationals([weights]))[0]
@@ -38,24 +41,67 @@ def replace_linear(state: Recovery, level: int, row: Row) -> bool:
     layer.rows[linear[place]], layer.signs[linear[place]] = whole, abs(sign)
     if not sign:
         state.layers = state.layers[:level]
-    elif level < len(state.layers):
-        readers = state.layers[level]
-        factors = [reader.integer_factor() for reader in readers.rows]
-        moved = [_moved(reader, linear, place, shares, fmpq(bias)) for reader in readers.rows]
-        state.layers[level] = FoundLayer(moved, readers.signs)
-        state.carry_scales(level + 1, factors)
+    elif readers:
+        factors = [reader.integer_factor() for reader in readers]
+        sides = [_side_of_readers([x if sign > 0 else 1 - x]) for x in shares_on]
+        moved = [
+            _moved(reader, linear, place, shares, fmpq(bias))
+            if _reads(reader, linear) or side > 0
+            else _opened(reader, linear[place])
+            for reader, side in zip(readers, sides, strict=True)
+        ]
+        # A row that was read on both sides was read as what it is on neither.
+        kept = [k for k, side in enumerate(sides) if side > 0 or (side < 0 and not _reads(readers[k], linear))]
+        signs = state.layers[level].signs
+        state.layers[level] = FoundLayer([moved[k] for k in kept], [signs[k] for k in kept])
+        if len(kept) < len(readers):
+            state.layers = state.layers[: level + 1]
+        else:
+            state.carry_scales(level + 1, factors)
     state.renewed(level)
     return True
 
 
-def _side_of_readers(state: Recovery, level: int, row: Row) -> int:
-    """The side of the row's boundary on which the next layer was read, 0 where it was read on both or not at all."""
-    readers = state.layers[level].rows if level < len(state.layers) else []
-    places = [place for reader in readers for place in reader.seen_at]
-    if not places:
-        return 0
-    share = float(np.mean(heights64(state.known(level - 1), row)(np.stack(places)) > 0))
+def reads_only_linear(state: Recovery, level: int, row: Row) -> bool:
+    """Whether a row found behind a layer reads linear rows of it only, as far as is known.
+
+    Then it is the boundary of one of these.
+    """
+    before = state.layers[level - 2].rows if level > 1 else []
+    read = [other.linear for weight, other in zip(row.weights, before, strict=False) if weight]
+    return bool(read) and all(read)
+
+
+def one_layer_up(state: Recovery, level: int, row: Row) -> Row:
+    """Such a row as one of the layer before, over what the linear rows read."""
+    before = state.layers[level - 2].rows
+    read = [(weight, other.integers()[0]) for weight, other in zip(row.weights, before, strict=True) if weight]
+    width = len(before[0].weights)
+    weights = [sum((weight * whole[k] for weight, whole in read), fmpq(0)) for k in range(width)]
+    return dataclasses.replace(row, weights=weights)
+
+
+def _reads(reader: Row, linear: Sequence[int]) -> bool:
+    return any(reader.weights[i] for i in linear)
+
+
+def _shares_on(state: Recovery, level: int, row: Row, readers: Sequence[Row]) -> list[float]:
+    """For every reader the share of the places where it was seen at which the row is positive."""
+    height = heights64(state.known(level - 1), row)
+    return [float(np.mean(height(np.stack(one.seen_at)) > 0)) if one.seen_at else 0.5 for one in readers]
+
+
+def _side_of_readers(shares: Sequence[float]) -> int:
+    """The side that these places are on, nearly all: +1 or -1, 0 for both or none."""
+    share = float(np.mean(shares)) if len(shares) else 0.5
     return 1 if share > 1 - ONE_SIDED else -1 if share < ONE_SIDED else 0
+
+
+def _opened(reader: Row, place: int) -> Row:
+    """A row that was read where the neuron is off: its weight is not known."""
+    weights = list(reader.weights)
+    weights[place] = None
+    return dataclasses.replace(reader, weights=weights)
 
 
 def _moved(reader: Row, linear: list[int], place: int, shares: np.ndarray, bias: fmpq) -> Row:

@@ -62,12 +62,15 @@ def linear_part(rows: np.ndarray, read: np.ndarray, past: np.ndarray, signs: Seq
     if spare > MOST_GUESSED or any(signs[i] for i in guessed) or _rank(rows[told].tolist()) < len(told):
         return None
     usable = [k for k, weights in enumerate(read) if all(weights[i] is not None for i in guessed)]
+    found: list[tuple[int, LinearPart]] = []
     for choice in itertools.product((False, True), repeat=spare):
         turned = dict(zip(guessed, choice, strict=True))
-        found = _explained(rows, read[usable], past[usable], signs, told, turned)
-        if found is not None:
-            return found
-    return None
+        explained = _explained(rows, read[usable], past[usable], signs, told, turned)
+        found += [explained] if explained is not None else []
+    # A row that is turned by mistake looks like one more neuron that is always on.
+    fewest = min((missing for missing, _ in found), default=0)
+    best = [part for missing, part in found if missing == fewest]
+    return best[0] if len(best) == 1 else None
 
 
 def _explained(
@@ -77,11 +80,12 @@ def _explained(
     signs: Sequence[int],
     told: Sequence[int],
     guessed: Mapping[int, bool],
-) -> LinearPart | None:
-    """The linear part when some rows are turned as guessed, and those of ``told`` as it turns out."""
+) -> tuple[int, LinearPart] | None:
+    """How many neurons are missing, and the linear part, when some rows are turned as guessed."""
     past = past + sum((np.outer(read[:, i], rows[i]) for i, turn in guessed.items() if turn), 0 * past)
     modulo = past @ _orthogonal_to(rows[list(told)])
-    readers = _in_common(modulo)
+    # Those whose weights are all known come first: the combinations below are made with as few as can be of the others.
+    readers = sorted(_in_common(modulo), key=lambda k: sum(w is None for w in read[k]))
     turned = _turned(rows, read[readers], past[readers], modulo[readers], told) if readers else None
     if turned is None or any(turned.get(i) for i, sign in enumerate(signs) if sign):
         return None
@@ -90,7 +94,8 @@ def _explained(
     sides = {**guessed, **turned}
     found = [sign or (0 if i not in sides else -1 if sides[i] else 1) for i, sign in enumerate(signs)]
     units = _rest(rows, read[readers], past[readers], turned) if all(found) else rows[:0]
-    return LinearPart(found, units if len(units) <= _rank(modulo[readers].tolist()) else rows[:0])
+    missing = _rank(modulo[readers].tolist())
+    return missing, LinearPart(found, units if len(units) <= missing else rows[:0])
 
 
 def _rest(rows: np.ndarray, read: np.ndarray, past: np.ndarray, turned: Mapping[int, bool]) -> np.ndarray:
