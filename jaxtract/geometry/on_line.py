@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 
+import numpy as np
 from flint import arb_mat, fmpq, fmpq_mat, fmpz, fmpz_mat
 
 from jaxtract.geometry.known_layers import KnownLayers, Matrix
@@ -56,9 +57,10 @@ def zeros_on_line(layers: KnownLayers, image: LineImage) -> list[fmpq]:
         heights = layers.preactivations_behind(first, scales)[level].tolist()
         first_piece, *inner = itertools.pairwise(zip(places, heights, scales, strict=True))
         last_piece = inner.pop() if inner else first_piece
-        new = [_zero(*piece, i) for piece in inner for i in _crossing(piece[0][1], piece[1][1])]
-        new += [t for t in _zeros(*first_piece) if not found or t < found[0]]
-        new += [t for t in _zeros(*last_piece) if not found or t > found[-1]]
+        bending = np.nonzero(~layers.linear[level])[0].tolist()
+        new = [_zero(*piece, i) for piece in inner for i in bending if _crosses(piece, i)]
+        new += [t for t in _zeros(*first_piece, bending) if not found or t < found[0]]
+        new += [t for t in _zeros(*last_piece, bending) if not found or t > found[-1]]
         found = sorted({*found, *new})
     return found
 
@@ -72,15 +74,15 @@ _End = tuple[fmpq, list[fmpz], fmpz]
 """A position, and integers there over a positive scale."""
 
 
-def _crossing(left: Sequence[fmpz], right: Sequence[fmpz]) -> list[int]:
-    """Where the signs differ and neither is zero."""
-    return [i for i, (y, z) in enumerate(zip(left, right, strict=True)) if (y > 0 > z) or (y < 0 < z)]
+def _crosses(piece: tuple[_End, _End], i: int) -> bool:
+    """Whether the signs at both ends differ and neither is zero."""
+    y, z = piece[0][1][i], piece[1][1][i]
+    return bool(y > 0 > z or y < 0 < z)
 
 
-def _zeros(left: _End, right: _End) -> list[fmpq]:
+def _zeros(left: _End, right: _End, neurons: Sequence[int]) -> list[fmpq]:
     """Where the lines through the values at two positions are zero, also beyond these; none of parallel ones."""
-    pairs = zip(left[1], right[1], strict=True)
-    return [_zero(left, right, i) for i, (y, z) in enumerate(pairs) if y * right[2] != z * left[2]]
+    return [_zero(left, right, i) for i in neurons if left[1][i] * right[2] != right[1][i] * left[2]]
 
 
 def _zero(left: _End, right: _End, i: int) -> fmpq:

@@ -166,8 +166,13 @@ class Pool:
             return {}
         heights, _ = self.heights(known, [(index, t) for t in kinks])
         tables, found = [z.tolist() for z in heights], {}
-        for k, pattern in enumerate(patterns_of(heights)):
-            zeros = [(layer, i) for layer, table in enumerate(tables) for i, x in enumerate(table[k]) if x == 0]
+        for k, pattern in enumerate(known.patterns(heights)):
+            zeros = [
+                (layer, i)
+                for layer, table in enumerate(tables)
+                for i, x in enumerate(table[k])
+                if x == 0 and not known.linear[layer][i]
+            ]
             if len(zeros) == 1:
                 normal = np.array([fmpq(x) for x in known.form(*zeros[0], pattern).normal], dtype=object)
                 # A neuron may be zero all along a piece; what bends f there is another one.
