@@ -203,7 +203,7 @@ class AnyDepth:
                 self.state.insistent, self.state.blocked = True, 0
                 self.state.done.clear()
                 continue
-            if self.linear_units.find():
+            if self.state.hasty and self.linear_units.find():
                 continue
             left -= 1
             plain_failed = left < 0 or (self.state.patience <= 0 and not self.skips_tried)

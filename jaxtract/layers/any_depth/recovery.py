@@ -25,8 +25,11 @@ from precision.context import Context
 
 MOST_DEPTH = 64
 
-PATIENCE, HASTE = 3, 1
-"""How many times lines are added to find what a layer lacks before skips are tried, and the next layer without it."""
+PATIENCE = 3
+"""How many times lines are added to find what a layer lacks before the next layer is begun without it."""
+
+DEEP, DEEP_PATIENCE = 3, 1
+"""The same from this layer on: few of the kinks of a line are of a deep layer, and lines are dear."""
 
 Kink = tuple[int, int]
 """(line, kink on it)"""
@@ -107,8 +110,8 @@ class Recovery:
 
     @property
     def hasty(self) -> bool:
-        """Whether lines were added often enough without showing what the last layer lacks, to go on without it."""
-        return self.patience <= PATIENCE - HASTE
+        """Whether lines were added often enough, and did not show what the last layer lacks, to go on without it."""
+        return PATIENCE - self.patience >= (DEEP_PATIENCE if len(self.layers) >= DEEP else PATIENCE)
 
     def unexplained(self, *, for_certain: bool = False) -> list[Kink]:
         """Kinks at which no known neuron is zero.

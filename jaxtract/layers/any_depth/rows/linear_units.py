@@ -54,8 +54,8 @@ class LinearUnits:
 
     @property
     def due(self) -> bool:
-        """Whether enough walks failed."""
-        return self._in_vain[self._state()] >= IN_VAIN
+        """Whether enough walks failed, and lines did not show why."""
+        return self.state.hasty and self._in_vain[self._state()] >= IN_VAIN
 
     def _state(self) -> tuple[int, int]:
         level = len(self.state.layers)
