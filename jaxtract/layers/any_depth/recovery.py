@@ -26,10 +26,13 @@ from precision.context import Context
 MOST_DEPTH = 64
 
 PATIENCE = 3
-"""How many times lines are added to find what a layer lacks before the next layer is begun without it."""
+"""How many times lines are added to find what a layer lacks before skip connections are looked for."""
 
-DEEP, DEEP_PATIENCE = 3, 1
-"""The same from this layer on: few of the kinks of a line are of a deep layer, and lines are dear."""
+DEEP, PATIENCE_BEFORE, PATIENCE_FROM = 3, 2, 1
+"""The same before the next layer is begun without it, in the layers before this one and from it on.
+
+Few of the kinks of a line are of a deep layer, and lines are dear there.
+"""
 
 Kink = tuple[int, int]
 """(line, kink on it)"""
@@ -111,7 +114,7 @@ class Recovery:
     @property
     def hasty(self) -> bool:
         """Whether lines were added often enough, and did not show what the last layer lacks, to go on without it."""
-        return PATIENCE - self.patience >= (DEEP_PATIENCE if len(self.layers) >= DEEP else PATIENCE)
+        return PATIENCE - self.patience >= (PATIENCE_FROM if len(self.layers) >= DEEP else PATIENCE_BEFORE)
 
     def unexplained(self, *, for_certain: bool = False) -> list[Kink]:
         """Kinks at which no known neuron is zero.
