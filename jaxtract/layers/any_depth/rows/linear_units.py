@@ -2,7 +2,7 @@
 
 No line shows the boundary of such a neuron, but wherever it is on, every neuron of the next layer reads the same
 combination of the activations before it. It joins its layer as a linear row; its boundary, if it has one, is met when
-all else is known, and then takes the place of the linear row (``replaced``).
+all else is known, and then takes the place of the linear row (``replace_linear``).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class LinearUnits:
         return level, self.state.versions[level]
 
     def find(self) -> bool:
-        """Whether the last known layer has got a linear row or a sign, or the next one a row."""
+        """Whether the last known layer has got a linear row or a sign."""
         level = len(self.state.layers)
         self._in_vain[self._state()] = 0
         if level < 2 or not self.state.numbers.exact or not all(self.state.layers[level - 2].signs):

@@ -58,8 +58,8 @@ FEWEST_LOST = 2
 DEEP_TRIES = 3
 """Places behind a wall at which a boundary is looked for where bits are few."""
 
-AGAIN = 8.0
-"""How much farther a wall counts that was crossed before."""
+AGAIN, MOST_AGAIN = 8.0, 40
+"""How much farther a wall counts for every time that it was crossed before, and how many times count."""
 
 AIMED = 12
 """Steps without anything new after which a walk aims at another neuron."""
@@ -259,7 +259,7 @@ class BoundaryWalk:
                     astray = 0.3 * (self.lost + self.stale // AIMED)
                     distance = abs(values[layer][i]) / lengths[i] * np.exp(astray * self.rng.standard_normal())
                     # A wall of an earlier layer that was crossed teaches something again only in other regions.
-                    distance *= AGAIN ** self._met[layer, i]
+                    distance *= AGAIN ** min(self._met[layer, i], MOST_AGAIN)
                     way = self._not_back(-np.sign(values[layer][i]) * tangents[layer][i] / lengths[i], tangents, values)
                     # Who turns to the nearest one behind every wall goes to and fro.
                     targets.append((-1.0 if (layer, i) == self._aim else distance, (layer, i), way))
