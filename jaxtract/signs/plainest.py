@@ -17,15 +17,14 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-from flint import fmpq, nmod_mat
+from flint import fmpq
 from scipy.optimize import linprog
 
 from jaxtract.network.blocks import Blocks
 from jaxtract.network.canonical import primitive_row
 from jaxtract.network.exact_network import ExactNetwork
-from precision.context import integer_rows
 from precision.lattice import signs_by_lattice
-from precision.modular import PRIME
+from precision.modular import PRIME, modular
 
 PASSES = 3
 """A layer is looked at again after those before it were turned."""
@@ -209,8 +208,7 @@ def _linear(moves: np.ndarray, target: np.ndarray) -> list[int] | None:
     count, width = moves.shape
     if count < width:
         return None
-    whole = integer_rows(np.concatenate([moves, target[:, None]], axis=1))
-    reduced, rank = nmod_mat(count, width + 1, [int(x) for x in whole.entries()], PRIME).rref()
+    reduced, rank = modular(np.concatenate([moves, target[:, None]], axis=1)).rref()
     if rank != width or any(int(reduced[i, i]) != 1 for i in range(width)):
         return None
     solution = [int(reduced[i, width]) for i in range(width)]

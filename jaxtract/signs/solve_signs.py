@@ -11,14 +11,14 @@ import dataclasses
 import enum
 
 import numpy as np
-from flint import fmpq, nmod_mat
+from flint import fmpq
 
 from jaxtract.measurement.ridge_form import RidgeForm, build_network
 from jaxtract.network.exact_network import ExactNetwork
 from precision.balls import BallContext, accuracy_bits, vanishes
-from precision.context import Context, integer_rows, rational_array
+from precision.context import Context, rational_array
 from precision.lattice import signs_by_lattice
-from precision.modular import PRIME
+from precision.modular import PRIME, modular
 
 LATTICE_LIMIT = 192
 """More signs than this at once take lattice reduction minutes, and its vectors are then no longer short."""
@@ -102,8 +102,7 @@ def _modular_candidate(columns: np.ndarray, target: np.ndarray) -> tuple[bool, l
     equations, unknowns = columns.shape
     if equations < unknowns:
         return False, None
-    whole = integer_rows(np.concatenate([columns, target[:, None]], axis=1))
-    reduced, rank = nmod_mat(equations, unknowns + 1, [int(x) for x in whole.entries()], PRIME).rref()
+    reduced, rank = modular(np.concatenate([columns, target[:, None]], axis=1)).rref()
     # Regular: a pivot in every column but the last, so the top block is the identity.
     regular = rank >= unknowns and all(int(reduced[i, i]) == 1 for i in range(unknowns))
     if not regular or rank > unknowns:

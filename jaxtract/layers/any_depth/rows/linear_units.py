@@ -19,8 +19,7 @@ from jaxtract.layers.any_depth.kinks.layer_of_kink import LayerOfKink
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
 from jaxtract.layers.any_depth.rows.grow_layers import Growth
 from jaxtract.layers.any_depth.signs.linear_part import LinearPart, linear_part
-from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
-from jaxtract.layers.any_depth.walk.layer_rows import row_of, run_walks
+from jaxtract.layers.any_depth.walk.layer_rows import rows_past_layer
 from jaxtract.layers.any_depth.walk.row_system import independent
 from precision.context import integer_rows
 
@@ -75,7 +74,7 @@ class LinearUnits:
         rows = self._rows.setdefault(self._state(), [])
         for _ in range(WAVES):
             kinks = self._kinks(level)
-            self._tried.update((kink, level, self.state.versions[level]) for kink in kinks)
+            self._tried.update((kink, *self._state()) for kink in kinks)
             fresh = self._walked(wide, kinks)
             if len(fresh) < FEWEST_ROWS:
                 return False
@@ -92,24 +91,17 @@ class LinearUnits:
             for kink in self.state.unexplained()
             if self.state.pool.is_measured(kink)
             and self.state.pool.sighting(*kink).form is not None
-            and (kink, level, self.state.versions[level]) not in self._tried
+            and (kink, *self._state()) not in self._tried
         ]
         flat = self.layer_of_kink.worth_walking(level + 1, fresh)
         return [flat[i] for i in sorted(self.state.rng.permutation(len(flat))[:WALKS].tolist())]
 
     def _walked(self, wide: KnownLayers, kinks: Sequence[Kink]) -> list[Row]:
         """Rows of the next layer over the last one and what is carried past it; only what is known of this counts."""
-        width = wide.widths[-1]
         sightings = [self.state.pool.sighting(*kink) for kink in kinks]
-        walks = [BoundaryWalk(wide, [1] * width, s.form, s.point, self.state.rng) for s in sightings if s.form]
-        for walk in walks:
-            walk.weigh_start()
-        run_walks(self.state.pool.asker, walks, MOST_STEPS * width, self.state.slice.rank)
-        for walk in walks:
-            walk.learn_signs([1] * width)
-            walk.leave_to_carriers()
-        rows = merge_rows([row for row in map(row_of, walks) if row is not None])
-        return [row for row in rows if not wide.linear[-1][row.missing].any()]
+        forms = [(s.form, s.point) for s in sightings if s.form is not None]
+        steps = MOST_STEPS * wide.widths[-1]
+        return rows_past_layer(self.state.pool.asker, wide, forms, steps, self.state.rng, leave_uncrossed=True)
 
     def _insert(self, level: int, bending: Sequence[int], part: LinearPart) -> bool:
         layer = self.state.layers[level - 1]

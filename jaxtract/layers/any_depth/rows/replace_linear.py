@@ -10,10 +10,9 @@ from flint import fmpq
 
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row
 from jaxtract.layers.any_depth.recovery import Recovery
-from jaxtract.layers.any_depth.signs.linear_part import coefficients
 from jaxtract.layers.any_depth.signs.sign_sources import ONE_SIDED
 from jaxtract.layers.any_depth.unseen.complete_rows import heights64
-from jaxtract.layers.any_depth.walk.row_system import rank_of
+from jaxtract.layers.any_depth.walk.row_system import expressed_in, rank_of
 
 
 def replace_linear(state: Recovery, level: int, row: Row) -> bool:
@@ -34,7 +33,7 @@ def replace_linear(state: Recovery, level: int, row: Row) -> bool:
     sign = _side_of_readers([x for x, reader in zip(shares_on, readers, strict=True) if _reads(reader, linear)])
     whole = row.negative() if sign < 0 else row
     weights, bias = whole.integers()
-    shares = coefficients(_rationals(units), _rationals([weights]))[0]
+    shares = expressed_in(_rationals(units), _rationals([weights]))[0]
     if np.any(shares @ _rationals(units) != _rationals([weights])[0]):
         return False
     place = next(k for k, share in enumerate(shares) if share != 0)

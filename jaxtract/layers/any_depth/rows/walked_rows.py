@@ -12,7 +12,7 @@ from jaxtract.layers.any_depth.rows.confirm_rows import confirmed
 from jaxtract.layers.any_depth.rows.refined_rows import activations_at, refined
 from jaxtract.layers.any_depth.signs.sign_sources import SignSources
 from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
-from jaxtract.layers.any_depth.walk.layer_rows import FEWEST_BITS, row_of, run_walks
+from jaxtract.layers.any_depth.walk.layer_rows import FEWEST_BITS, linear_weights_known, row_of, run_walks
 
 FIRST_SIGN_WALKS = 2
 """Walks that look for the signs of a layer; twice as many whenever all of them were of deeper neurons."""
@@ -95,9 +95,7 @@ class WalkedRows:
                 run_walks(self.state.pool.asker, walks, 60 + 8 * layers.widths[-1], self.state.slice.rank)
                 if not all(self.state.layers[level - 2].signs):
                     self.signs.from_walks(level, walks)
-        # What a linear unit adds is seen everywhere or nowhere: no crossing shows it later.
-        found = [row for row in map(row_of, walks) if row is not None]
-        rows = [row for row in found if not layers.linear[-1][row.missing].any()]
+        rows = linear_weights_known(layers, [row for row in map(row_of, walks) if row is not None])
         self.accepted = len(rows)
         if self.state.numbers.few_bits and all(self.state.layers[level - 2].signs):
             known = self.state.known(level - 1)

@@ -17,8 +17,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from flint import fmpq
 
-from jaxtract.layers.any_depth.walk.row_system import independent, rank_of
-from precision.context import object_matrix, rational_matrix
+from jaxtract.layers.any_depth.walk.row_system import expressed_in, independent
+from precision.exact import ExactContext
+
+EXACT = ExactContext()
 
 MOST_GUESSED = 8
 """Signs that are tried both ways."""
@@ -59,7 +61,7 @@ def linear_part(rows: np.ndarray, read: np.ndarray, past: np.ndarray, signs: Seq
     open_.sort(key=lambda i: sum(w is None for w in read[:, i]))
     spare = max(0, len(open_) - max(0, rows.shape[1] - 2))
     guessed, told = open_[:spare], open_[spare:]
-    if spare > MOST_GUESSED or any(signs[i] for i in guessed) or _rank(rows[told].tolist()) < len(told):
+    if spare > MOST_GUESSED or any(signs[i] for i in guessed) or EXACT.rank(rows[told]) < len(told):
         return None
     usable = [k for k, weights in enumerate(read) if all(weights[i] is not None for i in guessed)]
     found: list[tuple[int, LinearPart]] = []
@@ -83,7 +85,7 @@ def _explained(
 ) -> tuple[int, LinearPart] | None:
     """How many neurons are missing, and the linear part, when some rows are turned as guessed."""
     past = past + sum((np.outer(read[:, i], rows[i]) for i, turn in guessed.items() if turn), 0 * past)
-    modulo = past @ _orthogonal_to(rows[list(told)])
+    modulo = past @ EXACT.nullspace(rows[list(told)])
     # Those whose weights are all known come first: the combinations below are made with as few as can be of the others.
     readers = sorted(_in_common(modulo), key=lambda k: sum(w is None for w in read[k]))
     turned = _turned(rows, read[readers], past[readers], modulo[readers], told) if readers else None
@@ -94,7 +96,7 @@ def _explained(
     sides = {**guessed, **turned}
     found = [sign or (0 if i not in sides else -1 if sides[i] else 1) for i, sign in enumerate(signs)]
     units = _rest(rows, read[readers], past[readers], turned) if all(found) else rows[:0]
-    missing = _rank(modulo[readers].tolist())
+    missing = EXACT.rank(modulo[readers])
     return missing, LinearPart(found, units if len(units) <= missing else rows[:0])
 
 
@@ -108,19 +110,18 @@ def _rest(rows: np.ndarray, read: np.ndarray, past: np.ndarray, turned: Mapping[
         ],
         dtype=object,
     ).reshape(-1, rows.shape[1])
-    return rest[independent(rest.tolist())] if _rank(rest.tolist()) else rest[:0]
+    return rest[independent(rest.tolist())] if EXACT.rank(rest) else rest[:0]
 
 
 def _in_common(vectors: np.ndarray) -> list[int]:
     """Those of the vectors that are combinations of the others, and more in number than their rank."""
     kept = list(range(len(vectors)))
     while kept:
-        table = [vectors[k].tolist() for k in kept]
-        rank = _rank(table)
-        alone = [i for i in range(len(kept)) if _rank(table[:i] + table[i + 1 :]) < rank]
+        rank = EXACT.rank(vectors[kept])
+        alone = {k for k in kept if EXACT.rank(vectors[[other for other in kept if other != k]]) < rank}
         if not alone:
             return kept
-        kept = [k for i, k in enumerate(kept) if i not in alone]
+        kept = [k for k in kept if k not in alone]
     return []
 
 
@@ -134,7 +135,7 @@ def _turned(
     found: dict[int, bool] = {}
     for factors in _cancelling(modulo) if open_ else ():
         taking = [k for k, factor in enumerate(factors) if factor != 0]
-        shares = coefficients(rows[open_], (factors @ past)[None, :])[0]
+        shares = expressed_in(rows[open_], (factors @ past)[None, :])[0]
         for i, share in zip(open_, shares, strict=True):
             if any(read[k, i] is None for k in taking):
                 continue
@@ -150,34 +151,4 @@ def _turned(
 
 def _cancelling(vectors: np.ndarray) -> np.ndarray:
     """A basis of the combinations of vectors that vanish, (combinations, vectors)."""
-    if vectors.shape[1] == 0 or not _rank(vectors.tolist()):
-        return np.array([[fmpq(int(i == k)) for k in range(len(vectors))] for i in range(len(vectors))], dtype=object)
-    return _orthogonal_to(vectors.T).T
-
-
-def _orthogonal_to(vectors: np.ndarray) -> np.ndarray:
-    """A basis of the vectors orthogonal to all of (count, size) rationals, (size, dimension)."""
-    size = vectors.shape[1]
-    if not len(vectors):
-        return np.array([[fmpq(int(i == k)) for k in range(size)] for i in range(size)], dtype=object)
-    reduced, rank = rational_matrix(vectors).rref()
-    table = object_matrix(reduced)
-    pivots = [next(k for k in range(size) if table[r, k] != 0) for r in range(rank)]
-    free = [k for k in range(size) if k not in pivots]
-    basis = np.full((size, len(free)), fmpq(0), dtype=object)
-    for column, k in enumerate(free):
-        basis[k, column] = fmpq(1)
-        for r, pivot in enumerate(pivots):
-            basis[pivot, column] = -table[r, k]
-    return basis
-
-
-def coefficients(basis: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """vectors = coefficients @ basis for independent basis vectors; (vectors, basis)."""
-    columns = independent(basis.T.tolist())
-    square = rational_matrix(basis[:, columns].T.copy())
-    return object_matrix(square.solve(rational_matrix(vectors[:, columns].T.copy()))).T
-
-
-def _rank(rows: list[list[fmpq]]) -> int:
-    return rank_of(rows) if rows and rows[0] else 0
+    return EXACT.nullspace(vectors.T.copy()).T

@@ -23,7 +23,7 @@ from jaxtract.layers.any_depth.kinks.pool import Pool
 from jaxtract.layers.any_depth.skips.carried import Layout, carried_layers, deepest_read, moved_to, network_of
 from jaxtract.layers.any_depth.unseen.complete_rows import nearest_to_open, places_on_boundary, walks_from
 from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
-from jaxtract.layers.any_depth.walk.layer_rows import row_of, run_walks
+from jaxtract.layers.any_depth.walk.layer_rows import rows_past_layer, run_walks
 from jaxtract.layers.any_depth.walk.predicted import visible_places
 from jaxtract.layers.any_depth.walk.row_system import Shared, independent, solve_shared
 from jaxtract.layers.any_depth.whole.extreme_lines import extreme_line
@@ -168,17 +168,10 @@ class SkipReader:
 
     def _rows(self, level: int, kinks: Sequence[Kink]) -> list[Row]:
         layers = self._known(level - 1)
-        signs = [1] * layers.widths[-1]
         sightings = [self.pool.sighting(*kink) for kink in kinks]
-        walks = [BoundaryWalk(layers, signs, s.form, s.point, self.rng) for s in sightings if s.form is not None]
-        for walk in walks:
-            walk.weigh_start()
-        run_walks(self.pool.asker, walks, self._most_steps(layers), self.slice.rank)
-        for walk in walks:
-            walk.learn_signs(signs)  # puts all crossings into the equations of the normal
-        rows = merge_rows([row for row in map(row_of, walks) if row is not None])
-        linear = layers.linear[-1]
-        return self._confirmed(level, [row for row in rows if not linear[row.missing].any()])
+        forms = [(s.form, s.point) for s in sightings if s.form is not None]
+        rows = rows_past_layer(self.pool.asker, layers, forms, self._most_steps(layers), self.rng)
+        return self._confirmed(level, rows)
 
     def _most_steps(self, layers: KnownLayers) -> int:
         return 60 + 8 * sum(int(np.sum(~linear)) for linear in layers.linear)

@@ -6,14 +6,18 @@ import contextlib
 import itertools
 from collections.abc import Sequence
 
+import numpy as np
 from flint import fmpz
 
 from jaxtract.geometry.grid import grid_matrix, to_floats
-from jaxtract.layers.any_depth.found_layers import Row
+from jaxtract.geometry.known_layers import KnownLayers
+from jaxtract.geometry.rational_form import RationalForm
+from jaxtract.layers.any_depth.found_layers import Row, merge_rows
 from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
 from jaxtract.layers.any_depth.walk.transversal import Asked, Probe
 from jaxtract.oracle.points import PointBatch
 from jaxtract.search.context_lines import Asker
+from precision.context import Number
 
 FEWEST_BITS = 16
 """A row that is known more roughly than this is not told from other rows."""
@@ -50,6 +54,37 @@ def _batch(wanted: Sequence[Asked], inputs: int) -> PointBatch:
         tuple(fmpz(step) for w in wanted for _, step in w.steps),
         0,
     )
+
+
+def rows_past_layer(
+    asker: Asker,
+    layers: KnownLayers,
+    sightings: Sequence[tuple[RationalForm, Sequence[Number]]],
+    most_steps: int,
+    rng: np.random.Generator,
+    *,
+    leave_uncrossed: bool = False,
+) -> list[Row]:
+    """Rows over layers whose linear units carry what is before, from walks at (form, point); merged.
+
+    Any signs will do there: s(-z) = s(z) - z. Rows with an open weight on a linear unit are left out.
+    ``leave_uncrossed``: what neurons add that were never crossed counts with the linear units.
+    """
+    signs = [1] * layers.widths[-1]
+    walks = [BoundaryWalk(layers, signs, form, point, rng) for form, point in sightings]
+    for walk in walks:
+        walk.weigh_start()
+    run_walks(asker, walks, most_steps, layers.inputs)
+    for walk in walks:
+        walk.learn_signs(signs)  # puts all crossings into the equations of the normal
+        if leave_uncrossed:
+            walk.leave_to_carriers()
+    return linear_weights_known(layers, merge_rows([row for row in map(row_of, walks) if row is not None]))
+
+
+def linear_weights_known(layers: KnownLayers, rows: Sequence[Row]) -> list[Row]:
+    """Without rows that may read a linear unit: what it adds is seen everywhere or nowhere, no crossing shows it."""
+    return [row for row in rows if not layers.linear[-1][row.missing].any()]
 
 
 def row_of(walk: BoundaryWalk) -> Row | None:

@@ -175,10 +175,7 @@ class RowSystem:
             return None
         chosen = independent(matrix)
         basis = np.array([[fmpq(x) for x in matrix[k]] for k in chosen], dtype=object)
-        columns = independent(basis.T.tolist())
-        square = rational_matrix(basis[:, columns].T.copy())
-        right = rational_matrix(np.array([[fmpq(target[k])] for k in columns], dtype=object))
-        factors = object_matrix(square.solve(right))[:, 0]
+        factors = expressed_in(basis, _table([target]))[0]
         if any(x != y for x, y in zip(factors @ basis, target, strict=True)):
             return None
         return sum((f * rows[k][-1] for f, k in zip(factors, chosen, strict=True)), fmpq(0))
@@ -333,6 +330,13 @@ def _fit_shared(rows: Sequence[Sequence[Number]], unknowns: int) -> np.ndarray |
             return Shared.OPEN
         solution[:, k - unknowns] = column
     return solution
+
+
+def expressed_in(basis: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """The factors with vectors = factors @ basis, independent vectors, if there are such; (vectors, basis)."""
+    columns = independent(basis.T.tolist())
+    square = rational_matrix(basis[:, columns].T.copy())
+    return object_matrix(square.solve(rational_matrix(vectors[:, columns].T.copy()))).T
 
 
 def reduced_rows(rows: Sequence[Sequence[fmpq | int]]) -> tuple[fmpz_mat, fmpz, int]:
