@@ -13,7 +13,8 @@ Gaussian inputs, both evaluated without rounding: a search, no bound. "unverifie
 queries that verify. Each column of figures has the median over the networks recovered, "error" the largest and in
 brackets the median.
 
-Run: python -m experiments.carlini_2020 [--small] [--only SHAPE ...] [--out DIR]    (seeds 0, 1, 2, ...)
+Run: python -m experiments.carlini_2020 [--small] [--only SHAPE ...] [--seeds SEED ...] [--trained] [--out DIR]
+(seeds 0, 1, 2, ... unless told)
 
 Result (python 3.11.7, jax 0.10.2, python-flint 0.9.0, 2 cores under three times their load, so that times say little;
 one command for every shape, --only SHAPE):
@@ -45,7 +46,8 @@ weights that few inputs show.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,7 @@ from jaxtract import ExactNetwork, ExtractOptions, Float64NetworkOracle, Outcome
 from jaxtract.certificate.matching import match
 from jaxtract.network.canonical import canonical_form, float64_scaled
 from jaxtract.network.families import he
+from jaxtract.network.relu_network import ReLUNetwork
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import scattered
 from jaxtract.pictures.charts import growth
@@ -82,6 +85,9 @@ MOST_SEEDS = 10
 SMALL = ((20, 10, 1), (10, 10, 10, 1))
 INPUTS = 2000
 
+SAMPLES, BATCH, EPOCHS = 1000, 32, 100
+"""Random inputs with random labels that ``--trained`` networks are fitted to, rows per step and times over all."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
@@ -98,9 +104,44 @@ class Trial:
     seconds: float
 
 
-def run(widths: tuple[int, ...], seed: int) -> Trial:
+def trained(widths: tuple[int, ...], seed: int) -> ReLUNetwork:
+    """A network that was trained to fit labels drawn at random, as those of the paper are (its ``train_models.py``).
+
+    Args:
+        widths: (inputs, hidden widths ..., 1).
+        seed: of the inputs, labels, first weights and batches.
+
+    Raises:
+        ValueError: more than one output.
+    """
+    # Comes with the extra "test"; networks that are drawn need none of it.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPRegressor
+
+    if widths[-1] != 1:
+        raise ValueError(f"a regression has one output, got the widths {'-'.join(map(str, widths))}")
+    rng = np.random.default_rng(seed)
+    inputs = rng.standard_normal((SAMPLES, widths[0]))
+    labels = (rng.standard_normal(SAMPLES) > 0).astype(np.float64)
+    model = MLPRegressor(
+        hidden_layer_sizes=widths[1:-1],
+        alpha=0.0,
+        batch_size=BATCH,
+        max_iter=EPOCHS,
+        random_state=seed,
+        tol=0.0,
+        n_iter_no_change=EPOCHS,
+    )
+    with warnings.catch_warnings():
+        # A fixed number of epochs is what was decided; that the loss might fall further is no news.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(inputs, labels)
+    return ReLUNetwork([weight.T for weight in model.coefs_], model.intercepts_)
+
+
+def run(widths: tuple[int, ...], seed: int, network_of: Callable[[tuple[int, ...], int], ReLUNetwork] = he) -> Trial:
     """Extract one network from its answers in float64 and compare it with the truth."""
-    drawn = he(widths, seed)
+    drawn = network_of(widths, seed)
     network = drawn.exact()
     options = ExtractOptions(seed=seed, verify_inputs=200, verify_lines=5)
     found = extract_network(Float64NetworkOracle(drawn), float64(), options=options)
@@ -121,9 +162,10 @@ def run(widths: tuple[int, ...], seed: int) -> Trial:
 
 def error_of(found: ExactNetwork, truth: ExactNetwork) -> float | None:
     """The largest error against the largest number of its row; None where the networks have no common rows."""
-    if found.widths != truth.widths:
+    forms = [canonical_form(n) for n in (found, truth)]
+    if forms[0].widths != forms[1].widths:
         return None
-    matching = match(*(float64_scaled(canonical_form(n)) for n in (found, truth)))
+    matching = match(*map(float64_scaled, forms))
     return None if matching.unmatched else to_float(matching.error)
 
 
@@ -132,6 +174,12 @@ def epsilon(found: ExactNetwork, truth: ExactNetwork, seed: int) -> float:
     points = scattered(gaussian_points(INPUTS, truth.inputs, 0, np.random.default_rng(seed)))
     differences = FlintEvaluator(found)(points) - FlintEvaluator(truth)(points)
     return max(abs(to_float(x)) for x in differences.ravel())
+
+
+def sentence(trial: Trial) -> str:
+    """One extraction in words."""
+    error = "not recovered" if trial.error is None else f"largest error {trial.error:.1e}"
+    return f"{trial.outcome}, {trial.widths}, {trial.queries} queries, {error}, {trial.seconds:.0f} s"
 
 
 def table(results: dict[tuple[int, ...], list[Trial]]) -> Table:
@@ -178,17 +226,20 @@ def chosen_shapes(names: Sequence[str] | None) -> list[tuple[int, ...]]:
 def main() -> None:
     parser = document_parser(__doc__, small="two shapes and one seed")
     parser.add_argument("--only", nargs="+", metavar="SHAPE", help="such as 10-20-20-1")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="instead of 0, 1, 2, ...")
+    parser.add_argument("--trained", action="store_true", help="networks that were trained, not drawn")
     options = parser.parse_args()
     shapes = list(SMALL) if options.small else chosen_shapes(options.only)
     console = Console(width=150)
     results: dict[tuple[int, ...], list[Trial]] = {}
     for widths in shapes:
-        seeds = 1 if options.small else SEEDS.get(widths, MOST_SEEDS)
+        seeds = options.seeds or range(1 if options.small else SEEDS.get(widths, MOST_SEEDS))
         name = "-".join(map(str, widths))
-        results[widths] = [run(widths, s) for s in track(range(seeds), name, console=Console(stderr=True))]
-        for seed, trial in enumerate(results[widths]):
-            if trial.error is None:
-                console.print(f"{name} seed {seed}: {trial.outcome}, {trial.widths}, {trial.queries} queries")
+        results[widths] = []
+        for seed in track(seeds, name, console=Console(stderr=True)):
+            trial = run(widths, seed, trained if options.trained else he)
+            results[widths].append(trial)
+            console.print(f"{name} seed {seed}: {sentence(trial)}")
     console.print(table(results))
     if options.out:
         draw(results, options.out)
