@@ -33,7 +33,7 @@ CANDIDATES = 4
 SPARE = 1.0
 """Further inputs, as a share of those that determine the parameters: rounding averages out, and shows."""
 
-NEAR_SHARES = np.array([0.01, 0.05, 0.2])
+NEAR_SHARES = np.array([0.0, 0.01, 0.05, 0.2])
 NEAR = len(NEAR_SHARES)
 """Inputs are looked at this far from the places where neurons were seen, as shares of the distance from the origin."""
 
@@ -52,8 +52,26 @@ LEAST_SHARE = 1e-13
 TURN, MOST_TURNS, SHOWING = 2048, 24, 6
 """Random inputs looked at in one turn for parameters that no input shows yet, turns, and inputs kept for each."""
 
-FAR_OFF, MOST = 1024.0, 0.9
-"""A residual so many times that of nine in ten is none that a change of the parameters could mend."""
+FAR_OFF = 1024.0
+"""A residual so many times that of inputs where the network is right is none that a change of it could mend."""
+
+RIGHT_SHARES = (0.9, 0.6, 0.35)
+"""Shares of the inputs at which the network may be right, tried in this order."""
+
+LEAST_SPARE, ROUNDING_BITS = 0.2, 10
+"""Equations beyond the unknowns, as a share of these, that agree to so many times the rounding of the answers."""
+
+MOST_GROWTH = 6
+"""Times that inputs are added which turn out to be right."""
+
+POOL, POOL_SCALES, STRONGEST = 4096, (-1, 0, 1, 2, 4, 6), 2
+"""Random inputs looked at in the known network at each scale, and how many are candidates for every parameter."""
+
+RESIDUAL_SHARE, REWEIGHTED = 1e-6, 40
+"""Least absolute residuals by reweighting: where weights stop to grow, against the largest residual, and turns."""
+
+LEAST_AGREEING = 4
+"""Equations beyond the unknowns that a solution of least absolute residuals must satisfy."""
 
 MOST_STEPS = 60
 SCALES = (-1, 0, 1, 2)
@@ -103,59 +121,156 @@ def polish(
     if network.parameters > MOST_AT_ALL or network.skips:
         return None
     parameters = _Parameters(network)
-    points = _chosen_inputs(parameters, rng, near)
+    rough = oracle.context.rough
+    points = _chosen_inputs(parameters, rng, near, strongest=not rough)
     batch = scattered(points)
     answers = oracle.ask(batch, "measure")
     target = np.array([oracle.context.rational(x) for x in answers.ravel()], dtype=object).reshape(answers.shape)
-    return _descend(parameters, points, batch, target, _grid_bits(oracle))
+    inputs = points.to_float64()
+    weights = 1 / (_plain_sizes(inputs, network.outputs) if rough else parameters.term_sizes(inputs))
+    return _Descent(inputs, batch, target, weights, oracle.context.answer_bits).run(parameters)
 
 
-def _descend(
-    parameters: _Parameters, points: DyadicMatrix, batch: PointBatch, target: np.ndarray, grid_bits: int
-) -> Polished | None:
-    """Steps until the residuals fall no more."""
-    inputs, first = points.to_float64(), parameters
-    weights = np.repeat(1 / (1 + np.max(np.abs(inputs), axis=1)), target.shape[1])
-    best, best_size, spread = None, None, None
-    wrong = _far_off(target - FlintEvaluator(parameters.network)(batch), weights)
-    weights = np.where(np.repeat(wrong, target.shape[1]), 0.0, weights)
-    for _ in range(MOST_STEPS):
-        residuals = (target - FlintEvaluator(parameters.network)(batch)).ravel()
-        residuals[weights == 0] = fmpq(0)
-        scale, shares = _in_units(residuals, weights)
-        size = scale * from_float(np.sqrt(np.mean(shares**2)))
-        if best_size is not None and 2 * size >= best_size:
-            best, best_size = (parameters, size) if size < best_size else (best, best_size)
-            break
-        if size == 0:
-            break
-        best, best_size = parameters, size
-        # The pattern of an input that lies near a boundary may change with the parameters.
-        step, spread = _least_squares(parameters.jacobian(inputs) * weights[:, None], shares)
-        parameters = parameters.moved(step, scale, grid_bits)
-    if best is None or best_size is None or best is first:
-        return None
-    assert spread is not None, "a network that was moved was moved by a step"
-    if wrong.any():
-        # What was near a boundary that lay a little elsewhere is right by now.
-        still = _far_off(target - FlintEvaluator(best.network)(batch), np.repeat(1.0, target.size))
-        wrong &= still
-    return Polished(best.network, _accuracy(best, spread, best_size), int(np.sum(np.isinf(spread))), inputs[wrong])
+@dataclasses.dataclass(frozen=True)
+class _Fitted:
+    """Where steps on some of the inputs ended: residuals of ``size``, and what errors of size one do to parameters."""
+
+    parameters: _Parameters
+    size: fmpq
+    spread: np.ndarray
 
 
-def _far_off(residuals: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Which inputs (booleans) have a residual (inputs, outputs) far beyond that of most others."""
-    _, shares = _in_units(residuals.ravel(), weights)
+@dataclasses.dataclass(frozen=True)
+class _Descent:
+    """Gauss-Newton on answers that are known.
+
+    Attributes:
+        inputs, batch: the same inputs, (points, dimension).
+        target: the answers (points, outputs).
+        weights: of the answers, one over their rounding up to a factor, (points, outputs).
+        answer_bits: of the oracle.
+    """
+
+    inputs: np.ndarray
+    batch: PointBatch
+    target: np.ndarray
+    weights: np.ndarray
+    answer_bits: int | None
+
+    def run(self, start: _Parameters) -> Polished | None:
+        """Steps on the inputs where the network is right as far as it is known; then on all that it is right at.
+
+        What it lacks is on for a tenth of the inputs, or for many of them: the more are left out, the better must those
+        that are left agree.
+        """
+        first = None
+        for share in RIGHT_SHARES:
+            used = ~_far_off(self._residuals(start), self.weights, share)
+            fitted = self._fitted(start, used)
+            if first is None:
+                first = fitted
+            if fitted is not None and self._agrees(fitted, used):
+                return self._all_right(fitted, used)
+        return None if first is None else self._polished(first)
+
+    def _all_right(self, fitted: _Fitted, used: np.ndarray) -> Polished:
+        """Further steps while more inputs agree: an activation pattern may have been wrong at some before."""
+        for _ in range(MOST_GROWTH):
+            parameters = self._shown_elsewhere(fitted) or fitted.parameters
+            right = used | ~self._wrong(parameters, fitted.size)
+            if right.sum() == used.sum():
+                break
+            again = self._fitted(parameters, right)
+            if again is None or not self._agrees(again, right):
+                break
+            fitted, used = again, right
+        return self._polished(fitted)
+
+    def _shown_elsewhere(self, fitted: _Fitted) -> _Parameters | None:
+        """Parameters that only inputs show where the network is wrong, as most of these inputs want them."""
+        wrong, open_ = self._wrong(fitted.parameters, fitted.size), np.isinf(fitted.spread)
+        rows = np.repeat(wrong, self.target.shape[1])
+        if not open_.any() or not wrong.any():
+            return None
+        matrix = (fitted.parameters.jacobian(self.inputs)[rows] * self.weights.ravel()[rows, None])[:, open_]
+        seen = matrix.any(axis=0)
+        unit, shares = _in_units(self._residuals(fitted.parameters).ravel()[rows], self.weights.ravel()[rows])
+        found = least_absolute(matrix[:, seen], shares)
+        if found is None:
+            return None
+        step = np.zeros(len(open_))
+        step[np.flatnonzero(open_)[seen]] = found
+        assert self.answer_bits is not None, "exact answers leave nothing to polish"
+        return fitted.parameters.moved(step, unit, self.answer_bits + SPARE_BITS)
+
+    def _polished(self, fitted: _Fitted) -> Polished:
+        parameters, spread = fitted.parameters, fitted.spread
+        wrong = self.inputs[self._wrong(parameters, fitted.size)]
+        return Polished(
+            parameters.network, _accuracy(parameters, spread, fitted.size), int(np.isinf(spread).sum()), wrong
+        )
+
+    def _wrong(self, parameters: _Parameters, size: fmpq) -> np.ndarray:
+        """Inputs (booleans) with residuals far above ``size``: no change of what they do not show would mend that."""
+        _, shares = _in_units(self._residuals(parameters).ravel(), self.weights.ravel(), size)
+        return np.max(np.abs(shares).reshape(self.target.shape), axis=1) > FAR_OFF
+
+    def _agrees(self, fitted: _Fitted, used: np.ndarray) -> bool:
+        """Whether residuals at more equations than unknowns fell to about the rounding of the answers."""
+        shown = int(np.isfinite(fitted.spread).sum())
+        if used.sum() * self.target.shape[1] < (1 + LEAST_SPARE) * shown:
+            return False
+        assert self.answer_bits is not None, "exact answers leave nothing to polish"
+        sizes = np.array([abs(to_float(x)) for x in self.target.ravel()]) * self.weights.ravel()
+        return fitted.size <= from_float(float(np.max(sizes))) * power_of_two(ROUNDING_BITS - self.answer_bits)
+
+    def _residuals(self, parameters: _Parameters) -> np.ndarray:
+        return self.target - FlintEvaluator(parameters.network)(self.batch)
+
+    def _fitted(self, start: _Parameters, used: np.ndarray) -> _Fitted | None:
+        """Steps until the residuals at the inputs used fall no more; None where the first one raises them."""
+        assert self.answer_bits is not None, "exact answers leave nothing to polish"
+        parameters, best = start, None
+        size: fmpq | None = None
+        spread: np.ndarray | None = None
+        weights = np.where(used[:, None], self.weights, 0.0).ravel()
+        for _ in range(MOST_STEPS):
+            residuals = self._residuals(parameters).ravel()
+            residuals[weights == 0] = fmpq(0)
+            unit, shares = _in_units(residuals, weights)
+            now = unit * from_float(np.sqrt(np.mean(shares**2)))
+            if now == 0:
+                break
+            if size is not None and spread is not None:
+                if now < size:
+                    best = _Fitted(parameters, now, spread)
+                if 2 * now >= size:
+                    break
+            size = now
+            # The pattern of an input that lies near a boundary may change with the parameters.
+            step, spread = _least_squares(parameters.jacobian(self.inputs) * weights[:, None], shares)
+            parameters = parameters.moved(step, unit, self.answer_bits + SPARE_BITS)
+        return best
+
+
+def _plain_sizes(inputs: np.ndarray, outputs: int) -> np.ndarray:
+    """How answers round where it says nothing more, up to a factor: 1 + max |x|, (points, outputs)."""
+    return np.repeat(1 + np.max(np.abs(inputs), axis=1, keepdims=True), outputs, axis=1)
+
+
+def _far_off(residuals: np.ndarray, weights: np.ndarray, most: float) -> np.ndarray:
+    """Which inputs (booleans) have a residual (inputs, outputs) far beyond that of ``most`` of them."""
+    _, shares = _in_units(residuals.ravel(), weights.ravel())
     sizes = np.max(np.abs(shares).reshape(residuals.shape), axis=1)
-    return sizes > FAR_OFF * max(float(np.quantile(sizes, MOST)), 2.0**-60)
+    return sizes > FAR_OFF * max(float(np.quantile(sizes, most)), 2.0**-60)
 
 
-def _in_units(residuals: np.ndarray, weights: np.ndarray) -> tuple[fmpq, np.ndarray]:
+def _in_units(residuals: np.ndarray, weights: np.ndarray, unit: fmpq | None = None) -> tuple[fmpq, np.ndarray]:
     """(unit, residuals in this unit, weighted): residuals may be far below the range of a double."""
     largest = max(abs(x) for x in residuals)
     if largest == 0:
         return fmpq(1), np.zeros(len(residuals))
-    unit = power_of_two(floor_log2(largest))
+    unit = unit or power_of_two(floor_log2(largest))
     return unit, np.array([to_float(x / unit) for x in residuals]) * weights
 
 
@@ -192,15 +307,26 @@ def _least_squares_of_many(matrix: np.ndarray, sizes: np.ndarray, right: np.ndar
     return inverse @ whole[:, count] / sizes, np.linalg.norm(inverse, axis=1) / sizes
 
 
+def least_absolute(matrix: np.ndarray, right: np.ndarray) -> np.ndarray | None:
+    """The solution that most of the equations agree on, some of which are grossly wrong; None when none is.
+
+    Least absolute residuals by least squares that are weighted again and again.
+    """
+    if matrix.shape[1] == 0 or len(matrix) < matrix.shape[1] + LEAST_AGREEING:
+        return None
+    solution = np.linalg.lstsq(matrix, right)[0]
+    for _ in range(REWEIGHTED):
+        rest = np.abs(right - matrix @ solution)
+        weights = 1 / np.sqrt(np.maximum(rest, RESIDUAL_SHARE * np.max(np.abs(right))))
+        solution = np.linalg.lstsq(matrix * weights[:, None], right * weights)[0]
+    fits = np.abs(right - matrix @ solution) <= 2 * RESIDUAL_SHARE * np.max(np.abs(right))
+    return solution if fits.sum() >= matrix.shape[1] + LEAST_AGREEING else None
+
+
 def _accuracy(parameters: _Parameters, spread: np.ndarray, size: fmpq) -> int:
     """Bits of the row that is known worst, three standard deviations taken for its error."""
     worst = 3 * parameters.worst_share(np.where(np.isinf(spread), 0, spread))
     return 0 if worst == 0 else max(0, -floor_log2(size) - 1 - math.ceil(math.log2(worst)))
-
-
-def _grid_bits(oracle: CountingOracle) -> int:
-    assert oracle.context.answer_bits is not None, "exact answers leave nothing to polish"
-    return oracle.context.answer_bits + SPARE_BITS
 
 
 class _Parameters:
@@ -245,6 +371,20 @@ class _Parameters:
                 back = (back @ self._weights64[layer]) * sides[layer - 1][:, None, :]
         return np.concatenate(blocks[::-1], axis=1)[:, self.free]
 
+    def term_sizes(self, points: np.ndarray) -> np.ndarray:
+        """The terms that f is summed from, in all layers, without their signs: (points, outputs).
+
+        An evaluation in floating point rounds by about this times the rounding of one operation.
+        """
+        states, sizes = points, np.zeros_like(points)
+        last = len(self._weights64) - 1
+        for layer, (weight, bias) in enumerate(zip(self._weights64, self._biases64, strict=True)):
+            z = states @ weight.T + bias
+            sizes = (sizes + np.abs(states)) @ np.abs(weight).T + np.abs(bias)
+            on = (z > 0) | (layer == last)
+            states, sizes = np.where(on, z, 0), np.where(on, sizes, 0)
+        return sizes + np.finfo(np.float64).tiny
+
     def moved(self, step: np.ndarray, unit: fmpq, grid_bits: int) -> _Parameters:
         """All free parameters plus unit * step, on the grid 2^-grid_bits."""
         whole = np.zeros(len(self.free))
@@ -271,10 +411,13 @@ class _Parameters:
         return worst
 
 
-def _chosen_inputs(parameters: _Parameters, rng: np.random.Generator, near: np.ndarray | None) -> DyadicMatrix:
+def _chosen_inputs(
+    parameters: _Parameters, rng: np.random.Generator, near: np.ndarray | None, *, strongest: bool
+) -> DyadicMatrix:
     """Inputs at which the parameters are determined as well as many candidates allow, and as many at random.
 
-    All at random where the parameters are many.
+    All at random where the parameters are many. ``strongest``: answers are rounded from the terms of the network, and
+    candidates are also those of very many inputs at which a parameter stands out most from this rounding.
     """
     outputs = parameters.network.outputs
     needed = -(-parameters.count // outputs)
@@ -289,6 +432,8 @@ def _chosen_inputs(parameters: _Parameters, rng: np.random.Generator, near: np.n
             from_float64(np.round(beside[rng.permutation(len(beside))[:count]] * 2.0**NEAR_BITS) / 2.0**NEAR_BITS)
         )
     drawn.extend(_showing(parameters, drawn, rng))
+    if strongest and not many:
+        drawn.extend(_standing_out(parameters, rng))
     exponent = max(points.exponent for points in drawn)
     rows = [row for points in drawn for row in points.at_exponent(exponent).tolist()]
     random = rng.permutation(len(SCALES) * count)[: MANY * needed if many else count].tolist()
@@ -297,7 +442,8 @@ def _chosen_inputs(parameters: _Parameters, rng: np.random.Generator, near: np.n
     if many:
         return candidates
     points = candidates.to_float64()
-    jacobian = parameters.jacobian(points) / np.repeat(1 + np.max(np.abs(points), axis=1), outputs)[:, None]
+    sizes = parameters.term_sizes(points) if strongest else _plain_sizes(points, outputs)
+    jacobian = parameters.jacobian(points) / sizes.reshape(-1, 1)
     sizes = np.linalg.norm(jacobian, axis=0)
     *_, pivots = qr((jacobian / np.where(sizes > 0, sizes, 1)).T, mode="r", pivoting=True)
     best = list(dict.fromkeys(int(k) // outputs for k in pivots))[:needed]
@@ -305,6 +451,23 @@ def _chosen_inputs(parameters: _Parameters, rng: np.random.Generator, near: np.n
     chosen = [*best, *others]
     entries = candidates.mantissa.tolist()
     return DyadicMatrix(fmpz_mat(len(chosen), inputs, [x for k in chosen for x in entries[k]]), exponent)
+
+
+def _standing_out(parameters: _Parameters, rng: np.random.Generator) -> Iterator[DyadicMatrix]:
+    """Of many random inputs those at which a parameter moves f most against the terms that f is rounded from."""
+    for scale in POOL_SCALES:
+        points = gaussian_points(POOL, parameters.network.inputs, scale, rng)
+        inputs = points.to_float64()
+        shares = np.abs(parameters.jacobian(inputs)) / parameters.term_sizes(inputs).reshape(-1, 1)
+        best = np.unique(np.argpartition(-shares, STRONGEST, axis=0)[:STRONGEST]) // parameters.network.outputs
+        yield _rows(points, np.unique(best))
+
+
+def _rows(points: DyadicMatrix, which: np.ndarray) -> DyadicMatrix:
+    """Some of the rows."""
+    entries, columns = points.mantissa.tolist(), points.mantissa.ncols()
+    chosen = [x for k in which.tolist() for x in entries[k]]
+    return DyadicMatrix(fmpz_mat(len(which), columns, chosen), points.exponent)
 
 
 def _showing(
@@ -323,11 +486,7 @@ def _showing(
             parameters.network.outputs
         )
         if len(useful):
-            entries = more.mantissa.tolist()
-            columns = parameters.network.inputs
-            yield DyadicMatrix(
-                fmpz_mat(len(useful), columns, [x for k in useful.tolist() for x in entries[k]]), more.exponent
-            )
+            yield _rows(more, useful)
             shown[np.flatnonzero(~shown)[seen.any(axis=0)]] = True
 
 

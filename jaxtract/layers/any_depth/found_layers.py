@@ -10,8 +10,11 @@ import numpy as np
 from flint import arb, arb_mat, fmpq, fmpz, fmpz_mat
 
 from jaxtract.geometry.known_layers import KnownLayers
-from precision.balls import accuracy_bits, vanishes
-from precision.context import Number, common_denominator
+from precision.balls import accuracy_bits, bits_in_use, steepest, vanishes
+from precision.context import FEW_BITS, Number, common_denominator
+
+ALIKE_BITS = 14
+"""Rows that agree to so many bits of their largest weight, in every weight, are those of one neuron."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +129,33 @@ class Row:
             a if a is not None else (None if b is None else factor * b)
             for a, b in zip(self.weights, other.weights, strict=True)
         ]
+        return self._with_sightings(other, weights, self.bias)
+
+    def merged_roughly(self, other: Row) -> Row | None:
+        """Both together when they agree to ``ALIKE_BITS``, else None: between balls that hold both.
+
+        Errors of rounded answers are estimates, and one in a hundred walks is rougher than it says. Distinct neurons
+        do not agree to so many bits in every weight.
+        """
+        if self.linear or other.linear or self.exact or self.missing or other.missing:
+            return None
+        own, others = [*self.weights, self.bias], [*other.weights, other.bias]
+        pivot = steepest([w for w in self.weights if w is not None])
+        if vanishes(others[pivot]):
+            return None
+        factor = own[pivot] / others[pivot]
+        scaled = [factor * x for x in others]
+        limit = abs(own[pivot]) / (1 << ALIKE_BITS)
+        if not all(abs(a - b) < limit for a, b in zip(own, scaled, strict=True)):
+            return None
+        *weights, bias = [arb(a).union(b) for a, b in zip(own, scaled, strict=True)]
+        return self._with_sightings(other, list(weights), bias)
+
+    def _with_sightings(self, other: Row, weights: list[Number | None], bias: Number) -> Row:
         return dataclasses.replace(
             self,
             weights=weights,
+            bias=bias,
             seen_at=[*self.seen_at, *other.seen_at],
             sightings=[*self.sightings, *other.sightings],
         )
@@ -210,7 +237,7 @@ def merge_rows(rows: Sequence[Row]) -> list[Row]:
     merged: list[Row] = []
     for row in rows:
         for i, known in enumerate(merged):
-            both = known.merged(row)
+            both = known.merged(row) or (known.merged_roughly(row) if bits_in_use() < FEW_BITS else None)
             if both is not None:
                 merged[i] = both
                 break

@@ -17,6 +17,7 @@ from jaxtract.measurement.affine_pieces import inside_piece
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import PointBatch, on_lines, scattered
 from jaxtract.polish.gauss_newton import Polished, polish
+from jaxtract.polish.missing_neuron import with_missing_neuron
 from jaxtract.verification.agreement import Verified, verify
 from jaxtract.verification.own_kinks import kinks_of_network
 from precision.balls import ball, to_float
@@ -27,6 +28,12 @@ BORDERS = 4
 
 POLISHED_BITS = 40
 """Bits to which a function that was polished from doubles is taken for right, where it is right at all."""
+
+NEARLY_BITS = 20
+"""Bits to which a network must have been polished for what it still lacks to be looked for with its help."""
+
+MOST_MISSING = 4
+"""Neurons of the last hidden layer that are read from what the polished network leaves."""
 
 EXTREMES = 256
 """Extreme points of every layer at which the finished network is asked."""
@@ -121,7 +128,24 @@ class Examiner:
         if places and self.state.numbers.few_bits:
             near = np.zeros((len(places), self.state.slice.inputs))
             near[:, list(self.state.slice.axes)] = np.stack(places)
-        return polish(self.state.oracle, network, self.state.rng, near=near)
+        polished = polish(self.state.oracle, network, self.state.rng, near=near)
+        return self._with_missing(polished, near) if self.state.numbers.few_bits else polished
+
+    def _with_missing(self, polished: Polished | None, near: np.ndarray | None) -> Polished | None:
+        """With what the last hidden layer lacks, as far as inputs show it where the polished network is wrong."""
+        for _ in range(MOST_MISSING):
+            if polished is None or not len(polished.outliers) or polished.accuracy_bits < NEARLY_BITS:
+                break
+            found = with_missing_neuron(self.state.oracle, polished, self.state.rng)
+            if found is None:
+                break
+            extended, places = found
+            near = places if near is None else np.concatenate([near, places])
+            again = polish(self.state.oracle, extended, self.state.rng, near=near)
+            if again is None or again.accuracy_bits < NEARLY_BITS or len(again.outliers) >= len(polished.outliers):
+                break
+            polished = again
+        return polished
 
     def _extremes(self) -> np.ndarray:
         """Inputs on the slice at which random combinations of a layer's activations are extreme, (points, rank)."""
@@ -137,7 +161,7 @@ class Examiner:
         With few bits there are none either where it could not be polished: the recovered function is too rough then
         for its difference to the black box to be followed, and new lines go through the counterexamples.
         """
-        if self.state.numbers.few_bits and self._polished is None:
+        if self.state.numbers.few_bits and (self._polished is None or self._polished.accuracy_bits < NEARLY_BITS):
             return False
         self.state.progress.phase("search")
         recovered = self._recovered()
