@@ -70,6 +70,9 @@ POOL, POOL_SCALES, STRONGEST = 4096, (-1, 0, 1, 2, 4, 6), 2
 RESIDUAL_SHARE, REWEIGHTED = 1e-6, 40
 """Least absolute residuals by reweighting: where weights stop to grow, against the largest residual, and turns."""
 
+FITTING_SHARE = 1e-4
+"""What such a residual may be at most before those that are larger are left out."""
+
 LEAST_AGREEING = 4
 """Equations beyond the unknowns that a solution of least absolute residuals must satisfy."""
 
@@ -319,7 +322,13 @@ def least_absolute(matrix: np.ndarray, right: np.ndarray) -> np.ndarray | None:
         rest = np.abs(right - matrix @ solution)
         weights = 1 / np.sqrt(np.maximum(rest, RESIDUAL_SHARE * np.max(np.abs(right))))
         solution = np.linalg.lstsq(matrix * weights[:, None], right * weights)[0]
-    fits = np.abs(right - matrix @ solution) <= 2 * RESIDUAL_SHARE * np.max(np.abs(right))
+    size = np.max(np.abs(right))
+    fits = np.abs(right - matrix @ solution) <= FITTING_SHARE * size
+    if fits.sum() < matrix.shape[1] + LEAST_AGREEING:
+        return None
+    # The others have still pulled at it a little.
+    solution = np.linalg.lstsq(matrix[fits], right[fits])[0]
+    fits = np.abs(right - matrix @ solution) <= RESIDUAL_SHARE * size
     return solution if fits.sum() >= matrix.shape[1] + LEAST_AGREEING else None
 
 

@@ -24,6 +24,9 @@ ZERO = 2.0**-30
 ASKED, SHARES = 4, np.array([0.03, 0.1, 0.3, 1.0])
 """Inputs asked for every unknown, at most; how far from wrong ones, against the distance of these from the origin."""
 
+ATTEMPTS = 4
+"""Times that inputs are chosen: around all wrong ones, then around one of them."""
+
 INPUT_BITS = 20
 """Fractional bits of such an input."""
 
@@ -61,8 +64,20 @@ def with_missing_neuron(
     Raises:
         BudgetSpent: before anything was asked.
     """
-    network = polished.network
-    wrong, unknowns = polished.outliers, network.weights[-2].ncols() + 1
+    for attempt in range(ATTEMPTS):
+        # Where several neurons are missing, residuals beside one input are most likely those of a single one.
+        wrong = polished.outliers
+        found = _read(oracle, polished.network, wrong[[int(rng.integers(len(wrong)))]] if attempt else wrong, rng)
+        if found is not None:
+            return found
+    return None
+
+
+def _read(
+    oracle: CountingOracle, network: ExactNetwork, wrong: np.ndarray, rng: np.random.Generator
+) -> tuple[ExactNetwork, np.ndarray] | None:
+    """As ``with_missing_neuron``, from inputs (inputs, dimension) where the network is wrong."""
+    unknowns = network.weights[-2].ncols() + 1
     chosen = wrong[rng.permutation(len(wrong))[: ASKED * unknowns // 2]]
     points = np.concatenate([chosen, _around(wrong, ASKED * unknowns - len(chosen), rng)])
     known, residuals, asked = np.empty((0, unknowns)), np.empty((0, network.outputs)), [points[:0]]

@@ -13,8 +13,8 @@ from jaxtract.geometry.known_layers import KnownLayers
 from precision.balls import accuracy_bits, bits_in_use, steepest, vanishes
 from precision.context import FEW_BITS, Number, common_denominator
 
-ALIKE_BITS = 14
-"""Rows that agree to so many bits of their largest weight, in every weight, are those of one neuron."""
+ALIKE_BITS, LEAST_ALIKE = 14, 4
+"""Rows that agree to so many bits, in all weights known of both, are those of one neuron; the fewest such weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,19 +137,19 @@ class Row:
         Errors of rounded answers are estimates, and one in a hundred walks is rougher than it says. Distinct neurons
         do not agree to so many bits in every weight.
         """
-        if self.linear or other.linear or self.exact or self.missing or other.missing:
+        if self.linear or other.linear or self.exact:
             return None
-        own, others = [*self.weights, self.bias], [*other.weights, other.bias]
-        pivot = steepest([w for w in self.weights if w is not None])
-        if vanishes(others[pivot]):
+        pairs = list(zip([*self.weights, self.bias], [*other.weights, other.bias], strict=True))
+        common = [(a, b) for a, b in pairs if a is not None and b is not None]
+        pivot = steepest([a for a, _ in common])
+        own, theirs = common[pivot]
+        if len(common) < LEAST_ALIKE or vanishes(own) or vanishes(theirs):
             return None
-        factor = own[pivot] / others[pivot]
-        scaled = [factor * x for x in others]
-        limit = abs(own[pivot]) / (1 << ALIKE_BITS)
-        if not all(abs(a - b) < limit for a, b in zip(own, scaled, strict=True)):
+        factor, limit = own / theirs, abs(own) / (1 << ALIKE_BITS)
+        if not all(abs(a - factor * b) < limit for a, b in common):
             return None
-        *weights, bias = [arb(a).union(b) for a, b in zip(own, scaled, strict=True)]
-        return self._with_sightings(other, list(weights), bias)
+        *weights, bias = [_both(a, None if b is None else factor * b) for a, b in pairs]
+        return None if bias is None else self._with_sightings(other, weights, bias)
 
     def _with_sightings(self, other: Row, weights: list[Number | None], bias: Number) -> Row:
         return dataclasses.replace(
@@ -159,6 +159,13 @@ class Row:
             seen_at=[*self.seen_at, *other.seen_at],
             sightings=[*self.sightings, *other.sightings],
         )
+
+
+def _both(one: Number | None, other: Number | None) -> Number | None:
+    """A ball that holds both."""
+    if one is None or other is None:
+        return other if one is None else one
+    return arb(one).union(arb(other))
 
 
 @dataclasses.dataclass

@@ -63,6 +63,7 @@ class Recovery:
         layers: found so far, the first one first.
         output: the output layer, once it is known.
         polished, with_skips: the network as it was polished, or as it was read with skips.
+        signed_again: whether signs of its last hidden layer came out only once it was polished.
         versions: for every layer how often it was renewed; what was tried against an older one may be tried again.
         done: kinks that no layer takes, until something new is known.
         blocked: the layer whose equations showed that the one before it lacks a neuron; 0 when none did.
@@ -92,6 +93,7 @@ class Recovery:
         self.layers: list[FoundLayer] = []
         self.output: Tail | None = None
         self.polished: Polished | None = None
+        self.signed_again = False
         self.with_skips: Found | None = None
         self.versions = [0] * (MOST_DEPTH + 2)
         self.done: set[Kink] = set()

@@ -89,7 +89,9 @@ class Assembly:
 
     def affine_rest(self) -> bool:
         """Whether the last layer has more neurons than boundaries: some carry an affine rest."""
-        return self.state.output is not None and self.state.output.network.widths[1] > len(self.state.layers[-1].rows)
+        if self.state.output is None or self.state.signed_again:
+            return False
+        return self.state.output.network.widths[1] > len(self.state.layers[-1].rows)
 
     def determined(self) -> bool:
         """Whether a network that agrees is known, too: no affine rest, and with few bits no row that is hardly known.

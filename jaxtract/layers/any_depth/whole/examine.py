@@ -18,6 +18,7 @@ from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import PointBatch, on_lines, scattered
 from jaxtract.polish.gauss_newton import Polished, polish
 from jaxtract.polish.missing_neuron import with_missing_neuron
+from jaxtract.polish.signs_again import with_signs
 from jaxtract.verification.agreement import Verified, verify
 from jaxtract.verification.own_kinks import kinks_of_network
 from precision.balls import ball, to_float
@@ -63,6 +64,7 @@ class Examiner:
         """
         self.state.progress.phase("verify")
         self._polished = self.state.polished = None
+        self.state.signed_again = False
         evaluator, recovered = self.assembly.recovered()
         self.verified = Verified()
         points = self._extremes() if self.inputs else np.empty((0, self.state.slice.rank))
@@ -129,7 +131,20 @@ class Examiner:
             near = np.zeros((len(places), self.state.slice.inputs))
             near[:, list(self.state.slice.axes)] = np.stack(places)
         polished = polish(self.state.oracle, network, self.state.rng, near=near)
-        return self._with_missing(polished, near) if self.state.numbers.few_bits else polished
+        if not self.state.numbers.few_bits:
+            return polished
+        return self._with_signs(self._with_missing(polished, near), near)
+
+    def _with_signs(self, polished: Polished | None, near: np.ndarray | None) -> Polished | None:
+        """Without an affine rest, where the polished network tells signs that its rows did not."""
+        if polished is None or len(polished.outliers) or not self.assembly.affine_rest():
+            return polished
+        signed = with_signs(polished.network, polished.accuracy_bits)
+        again = None if signed is None else polish(self.state.oracle, signed, self.state.rng, near=near)
+        if again is None or len(again.outliers) or again.accuracy_bits < NEARLY_BITS:
+            return polished
+        self.state.signed_again = True
+        return again
 
     def _with_missing(self, polished: Polished | None, near: np.ndarray | None) -> Polished | None:
         """With what the last hidden layer lacks, as far as inputs show it where the polished network is wrong."""
