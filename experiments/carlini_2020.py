@@ -65,6 +65,7 @@ from jaxtract.oracle.points import scattered
 from jaxtract.pictures.charts import growth
 from jaxtract.pictures.document import document_parser
 from jaxtract.pictures.figures import save_figure
+from jaxtract.polish.gauss_newton import MOST_PARAMETERS, rounding_bound
 from jaxtract.search.random_lines import gaussian_points
 from precision.balls import to_float
 
@@ -91,7 +92,10 @@ SAMPLES, BATCH, EPOCHS = 1000, 32, 100
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """What one extraction reached; ``error`` is None where the network was not recovered."""
+    """What one extraction reached; ``error`` is None where the network was not recovered.
+
+    ``bound``: what the rounding of answers to doubles leaves (``rounding_bound``); None where it was not computed.
+    """
 
     outcome: str
     widths: tuple[int, ...] | None
@@ -99,6 +103,7 @@ class Trial:
     unverified: int
     parameters: int
     error: float | None
+    bound: float | None
     claimed_bits: int | None
     epsilon: float
     seconds: float
@@ -154,6 +159,7 @@ def run(widths: tuple[int, ...], seed: int, network_of: Callable[[tuple[int, ...
         found.queries.search + found.queries.measure,
         network.parameters,
         error,
+        rounding_bound(network, np.random.default_rng(seed), 53) if network.parameters <= MOST_PARAMETERS else None,
         found.accuracy_bits,
         float("nan") if found.network is None else epsilon(found.network, network, seed),
         found.seconds,
@@ -179,6 +185,8 @@ def epsilon(found: ExactNetwork, truth: ExactNetwork, seed: int) -> float:
 def sentence(trial: Trial) -> str:
     """One extraction in words."""
     error = "not recovered" if trial.error is None else f"largest error {trial.error:.1e}"
+    if trial.bound is not None:
+        error += f" (rounding alone: {trial.bound:.1e})"
     return f"{trial.outcome}, {trial.widths}, {trial.queries} queries, {error}, {trial.seconds:.0f} s"
 
 

@@ -12,6 +12,7 @@ from jaxtract import CallableOracle, ExtractOptions, Outcome, extract_network, f
 from jaxtract.certificate.matching import match
 from jaxtract.geometry.known_layers import AffineForm
 from jaxtract.geometry.rational_form import AnchoredForm, value_at
+from jaxtract.layers.any_depth.found_layers import Row, merge_rows
 from jaxtract.layers.any_depth.walk.star import common_ratio, roughest, roughness, star_around
 from jaxtract.measurement.noise import measure_noise
 from jaxtract.network.canonical import canonical_form, float64_scaled
@@ -131,3 +132,34 @@ def test_star_measures_a_form_and_says_how_well():
         assert factor is not None and factor > 0
         assert roughness(form) < 2.0**-40 < roughest(form) < 2.0**-20
         assert common_ratio([arb(1), arb(0), arb(0)], form.normal) is None
+
+
+def test_rows_that_agree_to_fourteen_bits_are_one():
+    """Of answers with few bits: errors are estimates there, and the two may be certainly different."""
+    values = [3.0, -2.0, 0.5, 1.25, 0.75]
+    with ctx.workprec(WORKING):
+
+        def row(shift, *, hidden=None):
+            balls = [ball(from_float(x + shift), fmpq(1, 1 << 40)) for x in values]
+            return Row([None if k == hidden else x for k, x in enumerate(balls[:-1])], balls[-1])
+
+        (both,) = merge_rows([row(0), row(2.0**-20)])
+        assert all(x.contains(from_float(v)) for x, v in zip([*both.weights, both.bias], values, strict=True))
+        assert 17 <= both.accuracy <= 22
+        (completed,) = merge_rows([row(0, hidden=1), row(2.0**-20)])
+        assert completed.missing == []
+        assert len(merge_rows([row(0), row(2.0**-8)])) == 2
+        assert row(0).merged_roughly(Row([x and -2 * x for x in row(0).weights], -2 * row(0).bias)) is not None
+    with ctx.workprec(300):
+        assert len(merge_rows([row(0), row(2.0**-20)])) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [4, 7])
+def test_a_neuron_that_is_hardly_ever_on_is_read_from_what_the_polished_network_leaves(seed):
+    """Half a minute: one neuron is on for an input in ten thousand (seed 4); errors are underestimated (seed 7)."""
+    network = he((10, 20, 20, 1), seed)
+    options = ExtractOptions(seed=seed, verify_inputs=200, verify_lines=5)
+    found = extract_network(numpy_oracle(network), float64(), options=options)
+    assert found.outcome is Outcome.COMPLETE and found.network is not None
+    assert true_bits(found.network, network.exact()) > 34

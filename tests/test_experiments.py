@@ -80,3 +80,14 @@ def test_where_boundaries_meet(monkeypatch):
     rows = [[1, 1], [1, 0], [-1, -1]]
     network = ReLUNetwork([[[1, 0], [0, 1]], rows, [[1, 1, 1]]], [[0, 0], [-1, -2, -1], [0]])
     assert document["meetings"](network) == {(2, 0, 0), (2, 0, 1), (2, 1, 1)}
+
+
+def test_trained_networks_are_the_same_again(monkeypatch):
+    pytest.importorskip("sklearn")
+    monkeypatch.syspath_prepend(str(FOLDER.parent))
+    trained = runpy.run_path(str(EXPERIMENTS["carlini_2020"]))["trained"]
+    first, again, other = trained((4, 5, 3, 1), 0), trained((4, 5, 3, 1), 0), trained((4, 5, 3, 1), 1)
+    assert isinstance(first, ReLUNetwork) and first.widths == (4, 5, 3, 1)
+    assert first.exact() == again.exact() != other.exact()
+    with pytest.raises(ValueError, match="one output"):
+        trained((4, 5, 2), 0)

@@ -12,8 +12,17 @@ from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import exact_network, he
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
 from jaxtract.oracle.serve import ExactNetworkOracle
-from jaxtract.polish.gauss_newton import MOST_AT_ALL, MOST_PARAMETERS, _Parameters, polish
+from jaxtract.polish.gauss_newton import (
+    MOST_AT_ALL,
+    MOST_PARAMETERS,
+    _Parameters,
+    least_absolute,
+    polish,
+    rounding_bound,
+)
+from jaxtract.polish.missing_neuron import with_missing_neuron
 from jaxtract.polish.one_layer import polish_one_layer
+from jaxtract.polish.signs_again import with_signs
 from precision.balls import to_float
 from precision.dyadic import power_of_two
 
@@ -161,3 +170,89 @@ def test_many_parameters_of_deep_networks_are_polished_without_choosing_inputs()
     assert polished.accuracy_bits - 2 <= bits_between(polished.network, drawn.exact())
     assert bits_between(polished.network, drawn.exact()) > 40
     assert oracle.count.measure < 2.5 * drawn.exact().parameters
+
+
+def without_neuron(network, neuron):
+    """The network without one neuron of its last hidden layer."""
+    *first, inner, last = network.weights
+    *before, biases, constant = network.biases
+    kept = [k for k in range(inner.nrows()) if k != neuron]
+    rows, offsets = inner.tolist(), biases.entries()
+    return ExactNetwork(
+        (*first, fmpq_mat([rows[k] for k in kept]), fmpq_mat([[row[k] for k in kept] for row in last.tolist()])),
+        (*before, fmpq_mat(len(kept), 1, [offsets[k] for k in kept]), constant),
+    )
+
+
+@pytest.mark.parametrize(("widths", "seed", "neuron"), [((8, 8, 6, 1), 0, 2), ((8, 8, 6, 2), 1, 4), ((12, 7, 1), 0, 3)])
+def test_what_the_last_layer_lacks_is_read_where_the_polished_network_is_wrong(widths, seed, neuron):
+    drawn = he(widths, seed)
+    oracle, truth = measured_oracle(drawn), drawn.exact()
+    polished = polish(oracle, disturbed(without_neuron(truth, neuron), 25, seed), np.random.default_rng(0))
+    assert polished is not None and len(polished.outliers)
+    assert polished.network.widths[-2] == widths[-2] - 1
+    found = with_missing_neuron(oracle, polished, np.random.default_rng(1))
+    assert found is not None
+    extended, places = found
+    assert len(places) and extended.widths == widths
+    again = polish(oracle, extended, np.random.default_rng(2), near=places)
+    assert again is not None and not len(again.outliers)
+    assert bits_between(again.network, truth) > 36
+
+
+def test_residuals_that_are_no_neuron_give_none():
+    drawn, other = he((8, 8, 6, 1), 0), he((8, 8, 6, 1), 1)
+    oracle = measured_oracle(drawn)
+    polished = polish(oracle, disturbed(without_neuron(drawn.exact(), 2), 25, 0), np.random.default_rng(0))
+    assert polished is not None
+    elsewhere = CountingOracle(Float64NetworkOracle(other), oracle.context)
+    assert with_missing_neuron(elsewhere, polished, np.random.default_rng(1)) is None
+
+
+def test_a_wrong_minority_does_not_pull_at_least_absolute_residuals():
+    rng = np.random.default_rng(0)
+    matrix, truth = rng.standard_normal((40, 5)), rng.standard_normal(5)
+    right = matrix @ truth
+    right[:12] += rng.standard_normal(12)
+    found = least_absolute(matrix, right)
+    assert found is not None and np.allclose(found, truth, rtol=0, atol=1e-12)
+    assert least_absolute(matrix[:8], right[:8]) is None
+    assert least_absolute(matrix, rng.standard_normal(40)) is None
+
+
+def test_signs_come_out_of_a_polished_affine_rest():
+    """Two neurons turned round, and what that changes carried by a pair of opposite ones."""
+    truth = exact_network(he((6, 8, 7, 1), 0))
+    *first, inner, last = truth.weights
+    *before, biases, constant = truth.biases
+    rows, outer, offsets = inner.tolist(), last.tolist()[0], biases.entries()
+    rest = [sum(outer[k] * rows[k][i] for k in (1, 4)) for i in range(8)]
+    offset = sum(outer[k] * offsets[k] for k in (1, 4))
+    turned = [[-x for x in row] if k in (1, 4) else row for k, row in enumerate(rows)]
+    carried = ExactNetwork(
+        (*first, fmpq_mat([*turned, rest, [-x for x in rest]]), fmpq_mat([[*outer, fmpq(1), fmpq(-1)]])),
+        (
+            *before,
+            fmpq_mat(9, 1, [*(-b if k in (1, 4) else b for k, b in enumerate(offsets)), fmpq(0), fmpq(0)]),
+            fmpq_mat([[constant[0, 0] + offset]]),
+        ),
+    )
+    signed = with_signs(disturbed(carried, 44, 0), 40)
+    assert signed is not None and signed.widths == truth.widths
+    assert bits_between(signed, truth) > 30
+    assert with_signs(carried, 20) is None  # hardly known: nothing is tried
+    loose = ExactNetwork(carried.weights, (*before, carried.biases[-2], constant))
+    assert with_signs(loose, 40) is not None  # a constant tells nothing
+    other = fmpq_mat([*turned, rows[0], [-x for x in rows[0]]])
+    assert with_signs(ExactNetwork((*first, other, carried.weights[-1]), carried.biases), 40) is None
+
+
+def test_rounding_bounds_what_is_reached():
+    """A neuron that hardly bends f is known as much less well; nothing computed in doubles gets far below."""
+    plain, weak = (exact_network(he((10, 10, 10, 1), seed)) for seed in (2, 5))
+    bounds = [rounding_bound(network, np.random.default_rng(0), 53) for network in (plain, weak)]
+    assert bounds[0] < 2.0**-46 < 2.0**-42 < bounds[1] < 2.0**-34
+    finer = rounding_bound(plain, np.random.default_rng(0), 63)
+    assert np.isclose(finer * 1024, bounds[0], rtol=1e-6)
+    with pytest.raises(ValueError, match="at most 2000"):
+        rounding_bound(exact_network(he((80, 40, 20, 1), 0)), np.random.default_rng(0), 53)

@@ -105,7 +105,12 @@ class Polished:
 
 
 def polish(
-    oracle: CountingOracle, network: ExactNetwork, rng: np.random.Generator, *, near: np.ndarray | None = None
+    oracle: CountingOracle,
+    network: ExactNetwork,
+    rng: np.random.Generator,
+    *,
+    near: np.ndarray | None = None,
+    also: np.ndarray | None = None,
 ) -> Polished | None:
     """Gauss-Newton from a network that is near; queries count as ``measure``.
 
@@ -114,6 +119,7 @@ def polish(
         network: the right architecture, parameters good to some 2^-16.
         rng: chooses inputs.
         near: (places, inputs), where neurons that are seldom on were seen; inputs near them are candidates, too.
+        also: (inputs, dimension), doubles that are asked in any case.
 
     Returns:
         None where the network is too large, has skips, or where the residuals do not fall.
@@ -126,12 +132,36 @@ def polish(
     parameters = _Parameters(network)
     rough = oracle.context.rough
     points = _chosen_inputs(parameters, rng, near, strongest=not rough)
+    inputs = points.to_float64()
+    if also is not None:
+        inputs = np.concatenate([inputs, also])
+        points = from_float64(inputs)
     batch = scattered(points)
     answers = oracle.ask(batch, "measure")
     target = np.array([oracle.context.rational(x) for x in answers.ravel()], dtype=object).reshape(answers.shape)
-    inputs = points.to_float64()
     weights = 1 / (_plain_sizes(inputs, network.outputs) if rough else parameters.term_sizes(inputs))
     return _Descent(inputs, batch, target, weights, oracle.context.answer_bits).run(parameters)
+
+
+def rounding_bound(network: ExactNetwork, rng: np.random.Generator, answer_bits: int) -> float:
+    """What answers rounded to ``answer_bits`` leave at inputs as ``polish`` chooses them, whatever is made of them.
+
+    The largest standard deviation of a parameter against the largest entry of its row, from the Jacobian at the network
+    itself (Cramer-Rao), with an error of 2^-answer_bits |f| in every answer and none in its computation. Parameters
+    that no such input shows are left out. ``network``: the truth.
+
+    Raises:
+        ValueError: too many parameters for inputs to be chosen.
+    """
+    parameters = _Parameters(network)
+    if parameters.count > MOST_PARAMETERS:
+        raise ValueError(f"at most {MOST_PARAMETERS} free parameters are bounded, got {parameters.count}")
+    points = _chosen_inputs(parameters, rng, None, strongest=True)
+    answers = _floats(FlintEvaluator(network)(scattered(points))).ravel()
+    errors = np.maximum(np.abs(answers), np.finfo(np.float64).tiny) * 2.0**-answer_bits
+    matrix = parameters.jacobian(points.to_float64()) / errors[:, None]
+    _, spread = _least_squares(matrix, np.zeros(len(matrix)))
+    return parameters.worst_share(np.where(np.isinf(spread), 0, spread))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,7 +79,7 @@ def _read(
     """As ``with_missing_neuron``, from inputs (inputs, dimension) where the network is wrong."""
     unknowns = network.weights[-2].ncols() + 1
     chosen = wrong[rng.permutation(len(wrong))[: ASKED * unknowns // 2]]
-    points = np.concatenate([chosen, _around(wrong, ASKED * unknowns - len(chosen), rng)])
+    points = np.concatenate([chosen, inputs_beside(wrong, ASKED * unknowns - len(chosen), rng)])
     known, residuals, asked = np.empty((0, unknowns)), np.empty((0, network.outputs)), [points[:0]]
     row, outer = np.zeros(unknowns), np.zeros(network.outputs)
     for _ in range(ROUNDS):
@@ -112,7 +112,7 @@ def _showing(
     From where it is on towards larger pre-activations of the neurons that it reads, at random. Of the inputs on these
     ways those where as little as can be is read that is not known: it may turn the neuron off.
     """
-    starts = np.concatenate([wrong, _around(wrong, POOL, rng)])
+    starts = np.concatenate([wrong, inputs_beside(wrong, POOL, rng)])
     starts = starts[_features(network, starts) @ row > 0]
     if not len(starts):
         return starts
@@ -141,7 +141,7 @@ def _on_grid(points: np.ndarray) -> np.ndarray:
     return np.round(points * 2.0**INPUT_BITS) / 2.0**INPUT_BITS
 
 
-def _around(wrong: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def inputs_beside(wrong: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Inputs beside wrong ones: (count, inputs)."""
     centres = wrong[rng.integers(len(wrong), size=count)]
     sizes = (1 + np.max(np.abs(centres), axis=1)) * SHARES[rng.integers(len(SHARES), size=count)]

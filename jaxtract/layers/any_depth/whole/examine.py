@@ -17,7 +17,7 @@ from jaxtract.measurement.affine_pieces import inside_piece
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import PointBatch, on_lines, scattered
 from jaxtract.polish.gauss_newton import Polished, polish
-from jaxtract.polish.missing_neuron import with_missing_neuron
+from jaxtract.polish.missing_neuron import inputs_beside, with_missing_neuron
 from jaxtract.polish.signs_again import with_signs
 from jaxtract.verification.agreement import Verified, verify
 from jaxtract.verification.own_kinks import kinks_of_network
@@ -33,8 +33,11 @@ POLISHED_BITS = 40
 NEARLY_BITS = 20
 """Bits to which a network must have been polished for what it still lacks to be looked for with its help."""
 
-MOST_MISSING = 4
-"""Neurons of the last hidden layer that are read from what the polished network leaves."""
+MOST_MISSING = 6
+"""Times that a polished network is completed from what it leaves: by a neuron of its last hidden layer, or weights."""
+
+BESIDE = 96
+"""Inputs asked beside those at which it was wrong."""
 
 EXTREMES = 256
 """Extreme points of every layer at which the finished network is asked."""
@@ -147,19 +150,38 @@ class Examiner:
         return again
 
     def _with_missing(self, polished: Polished | None, near: np.ndarray | None) -> Polished | None:
-        """With what the last hidden layer lacks, as far as inputs show it where the polished network is wrong."""
+        """With what the last hidden layer lacks, and weights that were open, from where the polished network is wrong.
+
+        Open weights come first: more inputs beside the wrong ones may tell them all.
+        """
+        lacks_weights = True
         for _ in range(MOST_MISSING):
             if polished is None or not len(polished.outliers) or polished.accuracy_bits < NEARLY_BITS:
                 break
-            found = with_missing_neuron(self.state.oracle, polished, self.state.rng)
-            if found is None:
+            wrong, network = polished.outliers, polished.network
+            if lacks_weights and polished.unseen:
+                lacks_weights = False
+            else:
+                found = with_missing_neuron(self.state.oracle, polished, self.state.rng)
+                if found is None:
+                    break
+                network, places = found
+                near = places if near is None else np.concatenate([near, places])
+                lacks_weights = True
+            beside = inputs_beside(wrong, BESIDE, self.state.rng)
+            again = polish(self.state.oracle, network, self.state.rng, near=near, also=beside)
+            if (
+                again is not None
+                and again.accuracy_bits >= NEARLY_BITS
+                and (
+                    not len(again.outliers)
+                    or again.network.widths != polished.network.widths
+                    or again.unseen < polished.unseen
+                )
+            ):
+                polished = again
+            elif lacks_weights:
                 break
-            extended, places = found
-            near = places if near is None else np.concatenate([near, places])
-            again = polish(self.state.oracle, extended, self.state.rng, near=near)
-            if again is None or again.accuracy_bits < NEARLY_BITS or len(again.outliers) >= len(polished.outliers):
-                break
-            polished = again
         return polished
 
     def _extremes(self) -> np.ndarray:
