@@ -125,7 +125,7 @@ def test_star_measures_a_form_and_says_how_well():
     with ctx.workprec(WORKING):
         star = star_around([0, 0, 0], truth / np.linalg.norm(truth), [(np.array([[1.0, 0, 0]]), np.array([0.5]))], 0)
         points = [np.array(star.asked.directions[place], dtype=object) * step / ONE for place, step in star.asked.steps]
-        answers = np.array([[ball(from_float(abs(truth @ p.astype(float))), fmpq(1, 1 << 50))] for p in points])
+        answers = np.array([[ball(from_float(float(abs(truth @ p.astype(float)))), fmpq(1, 1 << 50))] for p in points])
         form = star.form(answers, np.array([arb(0)], dtype=object))
         assert form is not None
         factor = common_ratio([arb(float(x)) for x in truth], form.normal)
@@ -140,11 +140,12 @@ def test_rows_that_agree_to_fourteen_bits_are_one():
     with ctx.workprec(WORKING):
 
         def row(shift, *, hidden=None):
-            balls = [ball(from_float(x + shift), fmpq(1, 1 << 40)) for x in values]
+            balls = [ball(from_float(float(x + shift)), fmpq(1, 1 << 40)) for x in values]
             return Row([None if k == hidden else x for k, x in enumerate(balls[:-1])], balls[-1])
 
         (both,) = merge_rows([row(0), row(2.0**-20)])
-        assert all(x.contains(from_float(v)) for x, v in zip([*both.weights, both.bias], values, strict=True))
+        held = [arb(x) for x in [*both.weights, both.bias] if x is not None]
+        assert all(x.contains(from_float(v)) for x, v in zip(held, values, strict=True))
         assert 17 <= both.accuracy <= 22
         (completed,) = merge_rows([row(0, hidden=1), row(2.0**-20)])
         assert completed.missing == []

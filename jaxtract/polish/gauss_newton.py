@@ -422,7 +422,8 @@ class _Parameters:
             sizes = (sizes + np.abs(states)) @ np.abs(weight).T + np.abs(bias)
             on = (z > 0) | (layer == last)
             states, sizes = np.where(on, z, 0), np.where(on, sizes, 0)
-        return sizes + np.finfo(np.float64).tiny
+        # Where all terms vanish f is not rounded at all, but weights must be finite.
+        return np.maximum(sizes, 2.0**-100 * (np.max(sizes) or 1.0))
 
     def moved(self, step: np.ndarray, unit: fmpq, grid_bits: int) -> _Parameters:
         """All free parameters plus unit * step, on the grid 2^-grid_bits."""
