@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flint import fmpq, fmpq_mat
 
-from jaxtract import DepthTwoOptions, Float64NetworkOracle, Outcome, extract_depth_two, float64, mp
+from jaxtract import CallableOracle, DepthTwoOptions, Float64NetworkOracle, Outcome, extract_depth_two, float64, mp
 from jaxtract.certificate.matching import match
 from jaxtract.measurement.noise import measured_context
 from jaxtract.network.canonical import canonical_form, float64_scaled
@@ -22,6 +22,7 @@ from jaxtract.polish.gauss_newton import (
 )
 from jaxtract.polish.missing_neuron import with_missing_neuron
 from jaxtract.polish.one_layer import polish_one_layer
+from jaxtract.polish.rounding_steps import ASKED, ROUNDS, biases_from_steps
 from jaxtract.polish.signs_again import with_signs
 from precision.balls import to_float
 from precision.dyadic import power_of_two
@@ -122,16 +123,21 @@ def measured_oracle(drawn, **options):
     return oracle
 
 
-@pytest.mark.parametrize(("widths", "bits"), [((20, 10, 1), 44), ((30, 30, 1), 38), ((64, 24, 5), 44)])
-def test_one_layer_is_refined_row_by_row_to_the_rounding_of_the_answers(widths, bits):
-    drawn = he(widths, 0)
+@pytest.mark.parametrize(
+    ("widths", "seed", "bits", "weak"),
+    [((20, 10, 1), 0, 44, 0), ((30, 30, 1), 0, 38, 1), ((64, 24, 5), 0, 44, 0), ((20, 10, 1), 5, 45, 1)],
+)
+def test_one_layer_is_refined_row_by_row_to_the_rounding_of_the_answers(widths, seed, bits, weak):
+    """Of seed 5 an output weight is 7e-6 beside a constant of 0.28: its bias is read where the rounding of f steps."""
+    drawn = he(widths, seed)
     oracle, before = measured_oracle(drawn), 72
     polished = polish_one_layer(oracle, disturbed(drawn.exact(), 20, 0), np.random.default_rng(0))
     assert polished is not None
     reached = bits_between(polished.network, drawn.exact())
     assert reached > bits and polished.accuracy_bits - 2 <= reached
     inputs, width = widths[:2]
-    assert oracle.count.measure == oracle.count.total == before + width * (inputs + 1) + width + 10
+    steps = weak * ROUNDS * ASKED
+    assert oracle.count.measure == oracle.count.total == before + width * (inputs + 1) + width + 10 + steps
 
 
 def test_one_layer_is_not_refined_where_that_cannot_be():
@@ -256,3 +262,23 @@ def test_rounding_bounds_what_is_reached():
     assert np.isclose(finer * 1024, bounds[0], rtol=1e-6)
     with pytest.raises(ValueError, match="at most 2000"):
         rounding_bound(exact_network(he((80, 40, 20, 1), 0)), np.random.default_rng(0), 53)
+
+
+def test_a_black_box_that_rounds_elsewhere_tells_no_bias():
+    """Noise in the place of rounding: the answers contradict each other, and the bias stays as it was."""
+    drawn = he((20, 10, 1), 5)
+    inner, outer = (np.asarray(w) for w in drawn.weights)
+    biases, constant = np.asarray(drawn.biases[0]), float(drawn.biases[1][0])
+    weak = np.array([np.argmin(np.abs(outer[0]))])
+    anchor = np.linalg.pinv(inner) @ (np.where(np.arange(10) == weak[0], 0, -4.0) - biases)
+    wrong = biases[weak] + 3e-12
+    rng = np.random.default_rng(0)
+
+    def told(function):
+        oracle = CountingOracle(CallableOracle(function, inputs=20), float64())
+        return biases_from_steps(oracle, anchor[None], inner[weak], wrong, outer[0, weak], constant)
+
+    noisy = told(lambda x: constant + 2.0**-53 * rng.integers(-1, 2, (len(x), 1)))
+    assert noisy[0] == wrong and np.isinf(noisy[1])
+    found, error = told(lambda x: np.maximum(x @ inner.T + biases, 0) @ outer.T + constant)
+    assert abs(found - biases[weak]) < 1e-13 and abs(found - biases[weak]) <= 2 * error

@@ -24,6 +24,7 @@ from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.points import PointBatch
 from jaxtract.polish.gauss_newton import Polished
+from jaxtract.polish.rounding_steps import biases_from_steps
 from precision.balls import to_float
 from precision.context import Context
 from precision.dyadic import from_float, from_float64
@@ -41,8 +42,11 @@ ROUGHER = 256.0
 HALVES = 8
 """Values where a random half of the neurons is on: they show whether all of it fits together."""
 
-OFF, NEARER = 4.0, 0.25
-"""Distance of an input from all boundaries, for gradients and for values."""
+OFF, FARTHEST, NEARER = 4.0, 2.0**20, 0.25
+"""Distance of an input from all boundaries, for gradients and for values; farther where a constant is far larger."""
+
+WIDE_STEP = 2.0**-44
+"""Biases are read from the steps of the rounding of f where these are wider than that, against their rows."""
 
 LONGEST = 64.0
 """Longest step of a difference, over 1 + the largest coordinate."""
@@ -111,7 +115,8 @@ def polish_one_layer(
     if not isinstance(context, RoundedContext) or context.error_unit is None or layer.inverse is None:
         return None
     unit = to_float(context.error_unit)
-    candidates = layer.off_boundaries(OFF, 0, rng, context.point_bits)[: layer.width]
+    constant = max(abs(to_float(x)) for x in network.biases[1].entries())
+    candidates = layer.off_boundaries(layer.distances(constant), 0, rng, context.point_bits)[: layer.width]
     enough = ROUGHER * np.median(layer.errors(candidates, unit))
     best = sorted((g for g in seen if g.size <= enough), key=lambda g: g.size)
     spared = min(len(best), max(LEAST_SPARED, layer.width // SPARED_SHARE))
@@ -126,7 +131,7 @@ def polish_one_layer(
         )
     ]
     rows = _with_rows(layer, [*found, *best])
-    return None if rows is None else _with_biases(rows, np.concatenate([points, nearer]), values, unit)
+    return None if rows is None else _with_biases(oracle, rows, np.concatenate([points, nearer]), values, unit)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,10 +175,24 @@ class _Layer:
         """Which neurons are on, as 1 and 0, (points, width)."""
         return (self.heights(points) > 0).astype(np.float64)
 
+    def distances(self, constant: float) -> np.ndarray:
+        """How far from all boundaries each neuron is measured, (width,): the constant must not outweigh its terms."""
+        jumps = np.max(np.abs(self.outgoing), axis=0) * self.lengths
+        with np.errstate(divide="ignore"):
+            return np.clip(constant / jumps, OFF, FARTHEST)
+
+    def on_boundaries(self, neurons: np.ndarray) -> np.ndarray:
+        """Inputs on the boundaries of some neurons, where all others are off: (neurons, inputs)."""
+        assert self.inverse is not None
+        wanted = OFF * (np.eye(self.width)[neurons] - 1)
+        return (wanted - self.biases / self.lengths) @ self.inverse.T
+
     def off_boundaries(
-        self, distance: float, halves: int, rng: np.random.Generator, point_bits: int | None
+        self, distance: float | np.ndarray, halves: int, rng: np.random.Generator, point_bits: int | None
     ) -> np.ndarray:
         """Inputs ``distance`` from every boundary, at which one neuron is on, or none or all, then a random half.
+
+        ``distance``: one for all; or one for each neuron, the largest of them for the others.
 
         Where one neuron is on, f is rounded from its terms alone, be it ever so weak. (width + 2 + halves, inputs), on
         a grid coarse enough for steps to the longest when points have few bits.
@@ -181,7 +200,9 @@ class _Layer:
         assert self.inverse is not None
         one, none = 2.0 * np.eye(self.width) - 1, -np.ones((1, self.width))
         wanted = np.concatenate([one, none, -none, rng.choice([-1.0, 1.0], (halves, self.width))])
-        inputs = (wanted * distance - self.biases / self.lengths) @ self.inverse.T
+        away = np.full(len(wanted), np.max(distance))
+        away[: self.width] = distance
+        inputs = (wanted * away[:, None] - self.biases / self.lengths) @ self.inverse.T
         bits = float(INPUT_BITS)
         if point_bits is not None:
             farthest = (1 + LONGEST) * (1 + np.max(np.abs(inputs)))
@@ -262,7 +283,9 @@ def _with_rows(layer: _Layer, gradients: Sequence[SeenGradient]) -> _Layer | Non
     return _Layer(weights, layer.biases, outgoing, roughness)
 
 
-def _with_biases(layer: _Layer, points: np.ndarray, values: np.ndarray, unit: float) -> Polished | None:
+def _with_biases(
+    oracle: CountingOracle, layer: _Layer, points: np.ndarray, values: np.ndarray, unit: float
+) -> Polished | None:
     """Biases and the constant from values (points, outputs), linear once the rows are known."""
     assert layer.roughness is not None
     outputs, on = len(layer.outgoing), layer.on(points)
@@ -283,6 +306,16 @@ def _with_biases(layer: _Layer, points: np.ndarray, values: np.ndarray, unit: fl
     biases, constant = solution[: layer.width, 0], solution[layer.width :, 0]
     rough = np.linalg.norm(inverse, axis=1)
     hidden = np.maximum(np.max(np.abs(layer.weights), axis=1), np.abs(biases))
+    none = np.flatnonzero(on.sum(axis=1) == 0)
+    if outputs == 1 and len(none):
+        still = float(values[none[0], 0])
+        weak = np.flatnonzero(np.spacing(abs(still)) > WIDE_STEP * hidden * np.abs(layer.outgoing[0]))
+        if len(weak):
+            known = dataclasses.replace(layer, biases=biases)
+            sharper, errors = biases_from_steps(
+                oracle, known.on_boundaries(weak), layer.weights[weak], biases[weak], layer.outgoing[0, weak], still
+            )
+            biases[weak], rough[weak] = sharper, np.minimum(rough[weak], errors)
     outer = np.maximum(np.max(np.abs(layer.outgoing), axis=1), np.abs(constant))
     shares = [
         np.max(layer.roughness / hidden[:, None]),
