@@ -329,7 +329,8 @@ class AnyDepth:
         complete = outcome is Outcome.COMPLETE
         sentences = [] if complete else [outcome.value]
         network = self.assembly.network()
-        for level, layer in enumerate([] if self.state.with_skips else self.state.layers, start=1):
+        polished = self.state.polished is not None and not self.state.polished.unseen
+        for level, layer in enumerate([] if self.state.with_skips or polished else self.state.layers, start=1):
             open_weights = sum(len(row.missing) for row in layer.rows)
             if open_weights:
                 sentences.append(
