@@ -8,6 +8,7 @@ those boundaries, its signs from what lies behind it; what fresh queries refute 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Sequence
 
@@ -251,7 +252,7 @@ class AnyDepth:
             random_line(rank, self.state.rng, [round_to_grid(from_float(x), COUNTEREXAMPLE_BITS) for x in base])
             for base in counterexamples[:2]
         ]
-        oriented = [layer for layer in self.state.layers if all(layer.signs)]
+        oriented = list(itertools.takewhile(lambda layer: all(layer.signs), self.state.layers))
         while len(lines) < 2:
             if not oriented or self.state.rng.random() < RANDOM_LINES:
                 lines.append(random_line(rank, self.state.rng))

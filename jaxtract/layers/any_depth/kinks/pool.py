@@ -262,6 +262,7 @@ class Pool:
     def crossings(self, layers: KnownLayers, missing: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
         """For every neuron of the last layer: kinks that are its zeros, and zeros on the lines where no kink is.
 
+        Where f is constant along a line nothing of a layer need be seen: zeros there are not counted.
         ``missing``: its open weights; where such a neuron is on nothing is predicted.
         """
         width = layers.widths[-1]
@@ -280,7 +281,9 @@ class Pool:
                 for i, open_weights in enumerate(missing):
                     known[:, i] = ~before[:, list(open_weights)].any(axis=1)
             seen += np.sum((sides == 0) & known, axis=0)
-            unseen += np.sum((sides[:-1] * sides[1:] < 0) & known[:-1] & known[1:], axis=0)
+            bending = np.array([any(not vanishes(x) for x in piece.slope) for piece in line.profile.pieces])
+            crossed = (sides[:-1] * sides[1:] < 0) & known[:-1] & known[1:]
+            unseen += np.sum(crossed & bending[:, None], axis=0)
         return seen.tolist(), unseen.tolist()
 
     def known_values(self) -> list[tuple[Place, np.ndarray]]:
