@@ -61,7 +61,9 @@ def review(state: Recovery) -> None:
         ]
         if len(kept) < len(layer.rows):
             state.layers = state.layers[:level]
-            state.layers[-1] = FoundLayer([layer.rows[k] for k in kept], [layer.signs[k] for k in kept])
+            # Its signs were told by what seemed to read the refuted rows, too.
+            rows = [layer.rows[k] for k in kept]
+            state.layers[-1] = FoundLayer(rows, [int(row.linear) for row in rows])
             if not kept:
                 state.layers.pop()
             state.versions = [v + (later >= level) for later, v in enumerate(state.versions)]

@@ -36,10 +36,14 @@ class LinearPart:
     Attributes:
         signs: of layer l, (width,).
         units: independent weights over the activations of layer l - 1, (units, width before).
+        read, rest: what readers that are known whole read of layer l, (readers, width), and past it once the rows are
+            turned, (readers, width before); none where signs are open.
     """
 
     signs: list[int]
     units: np.ndarray
+    read: np.ndarray
+    rest: np.ndarray
 
 
 def linear_part(rows: np.ndarray, read: np.ndarray, past: np.ndarray, signs: Sequence[int]) -> LinearPart | None:
@@ -95,22 +99,20 @@ def _explained(
         return None
     sides = {**guessed, **turned}
     found = [sign or (0 if i not in sides else -1 if sides[i] else 1) for i, sign in enumerate(signs)]
-    units = _rest(rows, read[readers], past[readers], turned) if all(found) else rows[:0]
+    whole = [k for k in readers if all(found) and all(w is not None for w in read[k])]
+    rest = _rest(rows, read[whole], past[whole], turned)
+    units = rest[independent(rest.tolist())] if EXACT.rank(rest) else rest[:0]
     missing = EXACT.rank(modulo[readers])
-    return missing, LinearPart(found, units if len(units) <= missing else rows[:0])
+    return missing, LinearPart(found, units if len(units) <= missing else rows[:0], read[whole], rest)
 
 
 def _rest(rows: np.ndarray, read: np.ndarray, past: np.ndarray, turned: Mapping[int, bool]) -> np.ndarray:
-    """A basis of what is read past the known rows once these are turned, from the readers whose weights are known."""
-    rest = np.array(
-        [
-            beside + sum((rows[i] * weights[i] for i, turn in turned.items() if turn), 0 * beside)
-            for weights, beside in zip(read, past, strict=True)
-            if all(w is not None for w in weights)
-        ],
-        dtype=object,
-    ).reshape(-1, rows.shape[1])
-    return rest[independent(rest.tolist())] if EXACT.rank(rest) else rest[:0]
+    """What is read past the known rows once these are turned."""
+    rest = [
+        beside + sum((rows[i] * weights[i] for i, turn in turned.items() if turn), 0 * beside)
+        for weights, beside in zip(read, past, strict=True)
+    ]
+    return np.array(rest, dtype=object).reshape(-1, rows.shape[1])
 
 
 def _in_common(vectors: np.ndarray) -> list[int]:
