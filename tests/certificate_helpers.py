@@ -8,7 +8,7 @@ from helpers import network
 
 from jaxtract.certificate import check
 from jaxtract.certificate.document import certificate_document
-from jaxtract.certificate.neurons import neuron_rows
+from jaxtract.equality.neurons import neuron_rows
 from jaxtract.network.exact_network import fraction
 from jaxtract.network.relu_network import ReLUNetwork
 

@@ -8,12 +8,12 @@ from helpers import network, random_rational_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxtract.certificate.cases import decide_zero
 from jaxtract.certificate.certify import certify
-from jaxtract.certificate.exact_program import largest_margin
-from jaxtract.certificate.expressions import CONSTANT, value
-from jaxtract.certificate.farkas import Constraint, exact_answer, refutes, search_point
-from jaxtract.certificate.units import UnitTable, differences, over_units
+from jaxtract.equality.cases import decide_zero
+from jaxtract.equality.exact_program import largest_margin
+from jaxtract.equality.expressions import CONSTANT, value
+from jaxtract.equality.farkas import Constraint, exact_answer, refutes, search_point
+from jaxtract.equality.units import UnitTable, differences, over_units
 
 
 def constraints(draw, count, variables):

@@ -12,13 +12,11 @@ from flint import fmpq
 
 from jaxtract.certificate.bound import upper_bound
 from jaxtract.certificate.bounds import Bounds, usual_tolerance
-from jaxtract.certificate.cases import Decision, Node, decide_zero
 from jaxtract.certificate.domain import Domain
 from jaxtract.certificate.equivalence import equivalence
 from jaxtract.certificate.lower import STARTS, STEPS, lower_bound
 from jaxtract.certificate.matching import match, shared_units
 from jaxtract.certificate.pairing import pair
-from jaxtract.certificate.units import UnitTable, differences, over_units
 from jaxtract.certificate.witness import (
     POINTS_PER_SCALE,
     SCALES,
@@ -27,6 +25,8 @@ from jaxtract.certificate.witness import (
     random_witness,
     separating_points,
 )
+from jaxtract.equality.cases import Decision, Node, decide_zero
+from jaxtract.equality.units import UnitTable, differences, over_units
 from jaxtract.network.canonical import canonical_form
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.normal_form import normal_form
@@ -103,8 +103,8 @@ def certify(
     """Compares two networks as functions and neuron by neuron.
 
     Identity is proved by equal canonical forms (the symmetries of Rolnick and Koerding 2020), else by equal
-    expressions over common ReLU units, whatever the two architectures (``certificate.units``), else by
-    cases with exact linear programming (``certificate.cases``). Skips need nothing of their own: a neuron is an
+    expressions over common ReLU units, whatever the two architectures (``equality.units``), else by
+    cases with exact linear programming (``equality.cases``). Skips need nothing of their own: a neuron is an
     expression over whatever it reads. A difference is shown by an input.
     With at most one hidden layer one of the two is always found; with more the cases may exceed the effort allowed.
 

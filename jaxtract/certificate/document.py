@@ -10,9 +10,9 @@ from typing import Any
 
 from jaxtract.certificate.bounds import Bounds
 from jaxtract.certificate.certify import Certificate
-from jaxtract.certificate.neurons import neuron_rows
-from jaxtract.certificate.units import Part, UnitTable, over_units
 from jaxtract.certificate.witness import Witness, witness_at
+from jaxtract.equality.neurons import neuron_rows
+from jaxtract.equality.units import Part, UnitTable, over_units
 from jaxtract.network.exact_network import ExactNetwork
 
 FORMAT = "jaxtract-certificate/2"

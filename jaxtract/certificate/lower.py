@@ -19,9 +19,9 @@ from jaxtyping import Array, Float
 
 from jaxtract._x64 import enable_x64
 from jaxtract.certificate.domain import Box, Domain
-from jaxtract.certificate.expressions import Expression, less
 from jaxtract.certificate.pairing import Paired
 from jaxtract.certificate.witness import values
+from jaxtract.equality.expressions import Expression, less
 from jaxtract.network.exact_network import ExactNetwork
 from precision.dyadic import from_float
 

@@ -10,7 +10,7 @@ from flint import fmpq
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from jaxtract.certificate.units import UnitTable, over_units
+from jaxtract.equality.units import UnitTable, over_units
 from jaxtract.network.canonical import primitive_row
 from jaxtract.network.exact_network import ExactNetwork
 from precision.dyadic import floor_log2, round_to_grid

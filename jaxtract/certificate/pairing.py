@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from flint import fmpq
 
-from jaxtract.certificate.expressions import (
+from jaxtract.certificate.matching import match_rows
+from jaxtract.equality.expressions import (
     CONSTANT,
     Direction,
     Expression,
@@ -17,9 +18,8 @@ from jaxtract.certificate.expressions import (
     over_inputs,
     put,
 )
-from jaxtract.certificate.matching import match_rows
-from jaxtract.certificate.neurons import neuron_rows
-from jaxtract.certificate.units import Part, always, relu
+from jaxtract.equality.neurons import neuron_rows
+from jaxtract.equality.units import Part, always, relu
 from jaxtract.network.exact_network import ExactNetwork
 
 
@@ -63,7 +63,7 @@ class Paired:
 def pair(recovered: ExactNetwork, reference: ExactNetwork) -> Paired:
     """Pair the units of two networks, layer by layer, by equal or else nearest rows.
 
-    Neurons of one network that are provably one unit are merged exactly (as in ``certificate.units``). A unit of
+    Neurons of one network that are provably one unit are merged exactly (as in ``equality.units``). A unit of
     the recovered network that is near the opposite of a unit of the reference is turned round.
     """
     one, two = _Growing(recovered), _Growing(reference)

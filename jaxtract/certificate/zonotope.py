@@ -22,8 +22,8 @@ from typing import Any, Literal
 from flint import arb, arb_mat, ctx, fmpq, fmpq_mat
 
 from jaxtract.certificate.domain import Ball, root_up
-from jaxtract.certificate.expressions import CONSTANT, Expression, less
 from jaxtract.certificate.pairing import Paired
+from jaxtract.equality.expressions import CONSTANT, Expression, less
 from jaxtract.network.exact_network import fraction, rational
 
 SLOPE_UNIT = 256

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from flint import fmpq
 
-from jaxtract.certificate.expressions import (
+from jaxtract.equality.expressions import (
     CONSTANT,
     Expression,
     combine,
@@ -17,7 +17,7 @@ from jaxtract.certificate.expressions import (
     over_inputs,
     put,
 )
-from jaxtract.certificate.farkas import Constraint
+from jaxtract.equality.farkas import Constraint
 
 States = Mapping[int, tuple[bool, bool]]
 """Of every split unit: whether it is on, and whether strictly (z = 0 excluded)."""

@@ -15,8 +15,8 @@ import numpy as np
 from flint import fmpq, fmpq_mat
 from scipy.optimize import linprog
 
-from jaxtract.certificate.exact_program import largest_margin
-from jaxtract.certificate.expressions import CONSTANT, Expression, combine
+from jaxtract.equality.exact_program import largest_margin
+from jaxtract.equality.expressions import CONSTANT, Expression, combine
 
 POSITIVE = 1e-9
 """Multipliers below this are taken for zero; what is left is solved for exactly and checked."""

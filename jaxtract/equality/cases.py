@@ -15,9 +15,9 @@ from typing import Any
 
 from flint import fmpq
 
-from jaxtract.certificate.expressions import CONSTANT, Expression, combine, value
-from jaxtract.certificate.farkas import Answer, Constraint, exact_answer, search_point
-from jaxtract.certificate.resolve import Resolved, States, constraints_of, needed_units, resolve, units_in
+from jaxtract.equality.expressions import CONSTANT, Expression, combine, value
+from jaxtract.equality.farkas import Answer, Constraint, exact_answer, search_point
+from jaxtract.equality.resolve import Resolved, States, constraints_of, needed_units, resolve, units_in
 from precision.dyadic import floor_log2, from_float, power_of_two, round_to_grid
 
 Point = list[fmpq]

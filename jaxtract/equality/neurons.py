@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flint import fmpq
 
-from jaxtract.certificate.expressions import CONSTANT, Expression
+from jaxtract.equality.expressions import CONSTANT, Expression
 from jaxtract.network.blocks import Blocks
 from jaxtract.network.exact_network import ExactNetwork
 

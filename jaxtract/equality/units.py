@@ -5,7 +5,7 @@ gone on the way: s(c z) = c s(z) (scale), equal units have one number (order, du
 across layers), s(-z) = s(z) - z (opposite neurons share one unit, so that an affine remainder carried
 by two neurons dissolves), and a neuron that is on or off at every non-negative state of the neurons it reads is
 affine or nothing. Two networks whose outputs are then the same expressions are the same function.
-For one hidden layer the converse holds too; in general it does not (``jaxtract.certificate.cases``).
+For one hidden layer the converse holds too; in general it does not (``jaxtract.equality.cases``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Literal
 
 from flint import fmpq
 
-from jaxtract.certificate.expressions import (
+from jaxtract.equality.expressions import (
     Direction,
     Expression,
     combine,
@@ -26,7 +26,7 @@ from jaxtract.certificate.expressions import (
     over_inputs,
     put,
 )
-from jaxtract.certificate.neurons import neuron_rows
+from jaxtract.equality.neurons import neuron_rows
 from jaxtract.network.exact_network import ExactNetwork
 
 Part = Literal["on", "off"] | tuple[int, fmpq]
