@@ -326,17 +326,27 @@ class AnyDepth:
         if level > 1:
             self.layer_of_kink.note_share(level, self.walked.accepted, len(chosen), len(rejected))
 
+    def _open_weights(self) -> list[str]:
+        """What is to be said of weights that are set to zero, layer by layer."""
+        sentences = []
+        for level, layer in enumerate(self.state.layers, start=1):
+            harmless = sum(depth == level - 1 for depth, _, _ in self.examiner.harmless)
+            unseen = sum(len(row.missing) for row in layer.rows) - harmless
+            if harmless:
+                sentences.append(
+                    f"{harmless} weights of layer {level} are not identifiable and set to 0: each is proven to change "
+                    "the function at no input, up to the size of the largest weight of its neuron"
+                )
+            if unseen:
+                sentences.append(f"{unseen} weights of layer {level} were not seen by any query; they are set to 0")
+        return sentences
+
     def _result(self, outcome: Outcome, begun: float) -> Extraction:
         complete = outcome is Outcome.COMPLETE
         sentences = [] if complete else [outcome.value]
         network = self.assembly.network()
         polished = self.state.polished is not None and not self.state.polished.unseen
-        for level, layer in enumerate([] if self.state.with_skips or polished else self.state.layers, start=1):
-            open_weights = sum(len(row.missing) for row in layer.rows)
-            if open_weights:
-                sentences.append(
-                    f"{open_weights} weights of layer {level} were not seen by any query; they are set to 0"
-                )
+        sentences += [] if self.state.with_skips or polished else self._open_weights()
         method = self.state.output.method if self.state.output is not None else "not determined"
         if self.state.with_skips is not None:
             method = self.state.with_skips.method

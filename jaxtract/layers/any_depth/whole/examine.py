@@ -9,7 +9,8 @@ from flint import fmpq
 
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.unseen.disagreements import Recovered, first_borders
-from jaxtract.layers.any_depth.unseen.open_weights import at_borders, solve_open
+from jaxtract.layers.any_depth.unseen.open_weights import Weight, at_borders, solve_open
+from jaxtract.layers.any_depth.unseen.where_they_act import try_open
 from jaxtract.layers.any_depth.whole.assemble import Assembly
 from jaxtract.layers.any_depth.whole.extreme_lines import extreme_points
 from jaxtract.layers.any_depth.whole.read_output import OutputReader
@@ -48,6 +49,10 @@ class Examiner:
 
     Args:
         inputs, lines: fresh ones that must agree at the end.
+
+    Attributes:
+        verified: the last comparison.
+        harmless: open weights that change the function at no input, as far as the largest weight of their row.
     """
 
     def __init__(self, state: Recovery, assembly: Assembly, output_reader: OutputReader, inputs: int, lines: int):
@@ -57,6 +62,7 @@ class Examiner:
         self.inputs = inputs
         self.lines = lines
         self.verified = Verified()
+        self.harmless: set[Weight] = set()
         self._polished: Polished | None = None
 
     def verify(self) -> np.ndarray:
@@ -102,9 +108,29 @@ class Examiner:
             rng=self.state.rng,
         )
         if self.verified.agrees:
-            return np.empty((0, self.state.slice.rank))
+            return self._where_open_weights_act()
         self.state.polished = None
         return self._on_slice(self.verified.counterexamples[:16])
+
+    def _where_open_weights_act(self) -> np.ndarray:
+        """Inputs that show an open weight, though none of the fresh ones did, (points, rank); between rationals only.
+
+        What it does nowhere is noted as harmless.
+        """
+        none = np.empty((0, self.state.slice.rank))
+        self.harmless = set()
+        open_weights = self.output_reader.open_weights() if self.state.numbers.exact else None
+        if open_weights is None or any(linear.any() for linear in open_weights.known.linear):
+            return none
+        tried = try_open(open_weights, self.state.rng)
+        self.harmless = tried.harmless
+        if not tried.points:
+            return none
+        batch = scattered(dyadic_matrix(tried.points, self.state.slice.rank))
+        recovered = self.assembly.recovered()[1]
+        wrong = np.any(self.state.pool.asker.ask(batch, "verify") != recovered.ask(batch, "verify"), axis=1)
+        self.verified.disagreements = int(wrong.sum())
+        return batch.to_float64()[wrong]
 
     def _on_slice(self, points: list[list[fmpq]]) -> np.ndarray:
         """Points of the full space moved onto the slice, (points, rank)."""
