@@ -18,7 +18,8 @@ from flint import fmpq
 from jaxtract.layers.any_depth.found_layers import stacked
 from jaxtract.layers.any_depth.kinks.input_slice import SliceAsker
 from jaxtract.layers.any_depth.kinks.layer_of_kink import LayerOfKink
-from jaxtract.layers.any_depth.kinks.pool import Pool
+from jaxtract.layers.any_depth.kinks.pool import Pool, SearchedLine
+from jaxtract.layers.any_depth.kinks.wider_slice import widened
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
 from jaxtract.layers.any_depth.rows.confirm_rows import review
 from jaxtract.layers.any_depth.rows.first_layer import measure_line
@@ -168,9 +169,29 @@ class AnyDepth:
         self.state.slice, searched = measure_line(
             self.state.measurer, line, measured_profile(self.state.measurer, profile), self.state.rng
         )
+        self._begin([searched])
+
+    def _begin(self, lines: list[SearchedLine]) -> None:
+        """Read the slice from nothing but some lines on it, and the first random ones."""
         self.state.pool = Pool(SliceAsker(self.state.oracle, self.state.slice), self.state.slice.rank)
-        self.state.pool.lines.append(searched)
+        self.state.pool.lines += lines
+        self.state.layers = []
+        self.state.renewed(0)
         self._add_lines([random_line(self.state.slice.rank, self.state.rng) for _ in range(self.options.first_lines)])
+
+    def _widened(self) -> bool:
+        """Begin again on a wider slice, where f was seen to depend on more than this one; False where it was not.
+
+        Kinks on the old one say little: f is not constant across it.
+        """
+        if not self.examiner.off_slice:
+            return False
+        before, line = self.state.slice, self.examiner.off_slice[0]
+        self.state.slice = widened(self.state.measurer, before, line, self.state.settings)
+        if self.state.slice is before:
+            return False
+        self._begin([])
+        return True
 
     def _search_first_line(self) -> tuple[Line, LineProfile]:
         line = random_line(self.state.oracle.inputs, self.state.rng)
@@ -195,6 +216,8 @@ class AnyDepth:
                     open_left -= 1
                     if open_left == 0:
                         return Outcome.WEIGHTS_OPEN
+                if self._widened():
+                    continue
                 # What the last borders taught nothing about, new ones will not explain either.
                 state = self._state()
                 if state != stuck and self.examiner.learn_from(bad):

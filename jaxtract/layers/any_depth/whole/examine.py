@@ -7,6 +7,7 @@ import functools
 import numpy as np
 from flint import fmpq
 
+from jaxtract.layers.any_depth.kinks.wider_slice import leaving
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.unseen.disagreements import Recovered, first_borders
 from jaxtract.layers.any_depth.unseen.open_weights import Weight, at_borders, solve_open
@@ -20,6 +21,7 @@ from jaxtract.oracle.points import PointBatch, on_lines, scattered
 from jaxtract.polish.gauss_newton import Polished, polish
 from jaxtract.polish.missing_neuron import inputs_beside, with_missing_neuron
 from jaxtract.polish.signs_again import with_signs
+from jaxtract.search.lines import Line
 from jaxtract.verification.agreement import Verified, verify
 from jaxtract.verification.own_kinks import kinks_of_network
 from precision.balls import ball, to_float
@@ -52,6 +54,7 @@ class Examiner:
 
     Attributes:
         verified: the last comparison.
+        off_slice: lines through counterexamples along which f changes, though by the slice it should not.
         harmless: open weights that change the function at no input, as far as the largest weight of their row.
     """
 
@@ -62,6 +65,7 @@ class Examiner:
         self.inputs = inputs
         self.lines = lines
         self.verified = Verified()
+        self.off_slice: list[Line] = []
         self.harmless: set[Weight] = set()
         self._polished: Polished | None = None
 
@@ -72,6 +76,7 @@ class Examiner:
         come before the fresh random inputs, and are not counted among these.
         """
         self.state.progress.phase("verify")
+        self.off_slice = []
         self._polished = self.state.polished = None
         self.state.signed_again = False
         evaluator, recovered = self.assembly.recovered()
@@ -110,7 +115,9 @@ class Examiner:
         if self.verified.agrees:
             return self._where_open_weights_act()
         self.state.polished = None
-        return self._on_slice(self.verified.counterexamples[:16])
+        points = self.verified.counterexamples[:16]
+        self.off_slice = leaving(self.state.measurer, self.state.slice, points, self.state.rng)
+        return self._on_slice(points)
 
     def _where_open_weights_act(self) -> np.ndarray:
         """Inputs that show an open weight, though none of the fresh ones did, (points, rank); between rationals only.
