@@ -6,7 +6,7 @@ from flint import fmpq, fmpq_mat
 
 from jaxtract import ExactContext, ExactNetworkOracle, ExtractOptions, Outcome, certify, extract_network
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, without_linear
-from jaxtract.layers.any_depth.signs.linear_part import linear_part
+from jaxtract.layers.any_depth.signs.linear_part import linear_part, open_weights_read
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import exact_network, he
 
@@ -57,6 +57,17 @@ def test_a_row_that_was_never_crossed_is_part_of_what_is_read_past():
     found = linear_part(rows, read, past, [0] * 6)
     assert found.signs == signs
     assert np.all(found.units[0] * missing[0, 0] == missing[0] * found.units[0, 0])
+
+
+def test_an_open_weight_is_read_past_its_row():
+    rng = np.random.default_rng(0)
+    rows, read = rationals(rng, 6, 9), rationals(rng, 4, 6)
+    past = np.zeros((4, 9), dtype=object) * fmpq(0)
+    past[:, 5] = read[:, 2] * fmpq(7, 3)
+    found = linear_part(rows, read, past, [1] * 6)
+    assert open_weights_read([[], [], [5], [], [1], []], found) == {(2, 5): fmpq(7, 3)}
+    assert open_weights_read([[], [], [], [5], [], []], found) is None, "row 3 does not explain what all readers read"
+    assert open_weights_read([[5], [5], [5], [5], [], []], found) is None, "as many weights as readers fit anything"
 
 
 def test_skip_connections_have_nothing_in_common():

@@ -17,7 +17,7 @@ What is behind a neuron is not always on, so that it is not seen everywhere; a d
 is met only in the cells of the layers before it that the walk has been to. Between the two more places are asked.
 """
 
-ODD = 1e-3
+SELDOM = 1e-3
 """A row is refuted that is seen so seldom as one of its layer would be in one case of so many."""
 
 CONFIRMATIONS = 4
@@ -28,7 +28,7 @@ def confirmed(state: Recovery, level: int, rows: Sequence[Row]) -> list[Row]:
     """Rows that predict where else f bends: a deeper neuron walked by mistake does so in a few cells only."""
     if not rows:
         return []
-    rows = [row for row, odd in zip(rows, _odd_beside_known(state, level, rows), strict=True) if not odd]
+    rows = [row for row, seldom in zip(rows, _seldom_beside_known(state, level, rows), strict=True) if not seldom]
     candidate = stacked(state.slice.rank, [*state.layers[: level - 1], FoundLayer(list(rows), [0] * len(rows))])
     seen, unseen = state.pool.crossings(candidate, [row.missing for row in rows])
     # The sighting that the row comes from proves nothing.
@@ -53,11 +53,11 @@ def review(state: Recovery) -> None:
     for level in range(2, len(state.layers) + 1):
         layer = state.layers[level - 1]
         seen, unseen = state.pool.crossings(state.known(level), [row.missing for row in layer.rows])
-        odd = _odd(seen, unseen)
+        seldom = seldom_seen(seen, unseen)
         kept = [
             k
             for k, (s, u) in enumerate(zip(seen, unseen, strict=True))
-            if not odd[k] and (u < 3 or _share(s, u) >= LEAST_SEEN)
+            if not seldom[k] and (u < 3 or _share(s, u) >= LEAST_SEEN)
         ]
         if len(kept) < len(layer.rows):
             state.layers = state.layers[:level]
@@ -70,7 +70,7 @@ def review(state: Recovery) -> None:
             return
 
 
-def _odd_beside_known(state: Recovery, level: int, rows: Sequence[Row]) -> list[bool]:
+def _seldom_beside_known(state: Recovery, level: int, rows: Sequence[Row]) -> list[bool]:
     """Which of some rows are seen too seldom beside those that their layer has already."""
     known = state.layers[level - 1].rows if level <= len(state.layers) else []
     if not known:
@@ -79,10 +79,10 @@ def _odd_beside_known(state: Recovery, level: int, rows: Sequence[Row]) -> list[
     seen, unseen = state.pool.crossings(
         stacked(state.slice.rank, [*state.layers[: level - 1], both]), [row.missing for row in both.rows]
     )
-    return _odd(seen, unseen)[len(known) :]
+    return seldom_seen(seen, unseen)[len(known) :]
 
 
-def _odd(seen: Sequence[int], unseen: Sequence[int]) -> list[bool]:
+def seldom_seen(seen: Sequence[int], unseen: Sequence[int]) -> list[bool]:
     """Neurons that are seen at their predicted zeros much more seldom than the others of their layer.
 
     What is behind a layer reads all of its neurons, and hides them at the same places. A deeper neuron walked by
@@ -93,7 +93,7 @@ def _odd(seen: Sequence[int], unseen: Sequence[int]) -> list[bool]:
     for s, u in zip(seen, unseen, strict=True):
         others = all_seen + all_unseen - s - u
         rate = (all_unseen - u + 1) / (others + 2)
-        found.append(bool(others and binom.sf(u - 1, s + u, rate) < ODD))
+        found.append(bool(others and binom.sf(u - 1, s + u, rate) < SELDOM))
     return found
 
 

@@ -18,9 +18,9 @@ from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, 
 from jaxtract.layers.any_depth.kinks.layer_of_kink import LayerOfKink
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
 from jaxtract.layers.any_depth.rows.grow_layers import Growth
-from jaxtract.layers.any_depth.signs.linear_part import LinearPart, linear_part
+from jaxtract.layers.any_depth.signs.linear_part import LinearPart, linear_part, open_weights_read
 from jaxtract.layers.any_depth.walk.layer_rows import rows_past_layer
-from jaxtract.layers.any_depth.walk.row_system import Shared, independent, solve_shared
+from jaxtract.layers.any_depth.walk.row_system import independent
 from precision.context import integer_rows
 
 IN_VAIN = 8
@@ -105,7 +105,7 @@ class LinearUnits:
 
     def _insert(self, level: int, bending: Sequence[int], part: LinearPart) -> bool:
         layer = self.state.layers[level - 1]
-        open_weights = _open_weights([layer.rows[i] for i in bending], part)
+        open_weights = open_weights_read([layer.rows[i].missing for i in bending], part)
         if open_weights is not None:
             for (place, i), weight in open_weights.items():
                 _set_weight(layer.rows[bending[place]], i, weight)
@@ -127,26 +127,6 @@ class LinearUnits:
         found = [[int(x) for x in row] for row in integer_rows(part.units).tolist()] if len(part.units) else []
         chosen = independent([*old, *found]) if found else []
         return [Row([fmpq(x) for x in found[k - len(old)]], fmpq(0), linear=True) for k in chosen if k >= len(old)]
-
-
-def _open_weights(rows: Sequence[Row], part: LinearPart) -> dict[tuple[int, int], fmpq] | None:
-    """Weights {(row, neuron before): weight} of the scaled rows that explain all that is read past them, if any do.
-
-    A weight that no boundary showed acts wherever its row and what it reads are on, as a neuron does that is missing.
-    """
-    if not len(part.units) or any(sign != 1 for sign in part.signs):
-        return None
-    found: dict[tuple[int, int], fmpq] = {}
-    for i in np.nonzero(np.any(part.units != 0, axis=0))[0].tolist():
-        may_read = [place for place, row in enumerate(rows) if i in row.missing]
-        equations = [[*read[may_read], rest[i]] for read, rest in zip(part.read, part.rest, strict=True)]
-        if not may_read or len(equations) <= len(may_read):
-            return None
-        weights = solve_shared(equations, len(may_read))
-        if isinstance(weights, Shared):
-            return None
-        found.update({(place, i): weight for place, weight in zip(may_read, weights[:, 0], strict=True)})
-    return found
 
 
 def _set_weight(row: Row, neuron: int, weight: fmpq) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from flint import fmpq
 
-from jaxtract.layers.any_depth.walk.row_system import expressed_in, independent
+from jaxtract.layers.any_depth.walk.row_system import Shared, expressed_in, independent, solve_shared
 from precision.exact import ExactContext
 
 EXACT = ExactContext()
@@ -77,6 +77,27 @@ def linear_part(rows: np.ndarray, read: np.ndarray, past: np.ndarray, signs: Seq
     fewest = min((missing for missing, _ in found), default=0)
     best = [part for missing, part in found if missing == fewest]
     return best[0] if len(best) == 1 else None
+
+
+def open_weights_read(missing: Sequence[Sequence[int]], part: LinearPart) -> dict[tuple[int, int], fmpq] | None:
+    """Open weights {(row, neuron before): weight} that explain all that is read past the rows; None if none do.
+
+    A weight that no boundary showed acts wherever its row and what it reads are on, as a neuron does that is missing.
+    ``missing``: for every row the neurons of layer l - 1 on which its weight is open.
+    """
+    if not len(part.units) or any(sign != 1 for sign in part.signs):
+        return None
+    found: dict[tuple[int, int], fmpq] = {}
+    for i in np.nonzero(np.any(part.units != 0, axis=0))[0].tolist():
+        may_read = [row for row, open_ in enumerate(missing) if i in open_]
+        equations = [[*read[may_read], rest[i]] for read, rest in zip(part.read, part.rest, strict=True)]
+        if not may_read or len(equations) <= len(may_read):
+            return None
+        weights = solve_shared(equations, len(may_read))
+        if isinstance(weights, Shared):
+            return None
+        found.update({(row, i): weight for row, weight in zip(may_read, weights[:, 0], strict=True)})
+    return found
 
 
 def _explained(
