@@ -25,7 +25,7 @@ from precision.balls import middles
 from precision.context import object_matrix
 from precision.dyadic import dyadic_matrix, floor_log2, from_float, power_of_two, round_to_grid
 
-MOST_CASES, CASES = 500, 100
+MOST_CASES, CASES = 200, 60
 """Linear programs for all open weights, and for one value of one of them."""
 
 VALUES = (fmpq(-2), fmpq(2))
