@@ -48,6 +48,7 @@ class KnownLayers:
         biases: width_l numbers of the same kind per layer.
         linear: per layer, which units have no ReLU; none where left out.
         carriers: which linear unit of the last layer carries the activation of (layer, neuron), layers from 0.
+        open_weights: per layer, which weights are not known and set to zero, booleans (width_l, width_{l-1}).
     """
 
     def __init__(
@@ -57,17 +58,27 @@ class KnownLayers:
         *,
         linear: Sequence[np.ndarray] | None = None,
         carriers: Mapping[tuple[int, int], int] | None = None,
+        open_weights: Sequence[np.ndarray] | None = None,
     ):
         self.linear = (
             [np.zeros(weight.nrows(), dtype=bool) for weight in weights] if linear is None else [*map(np.array, linear)]
         )
         self.carriers = dict(carriers or {})
+        self.open = [np.argwhere(table) for table in open_weights] if open_weights is not None else []
         self.weights = list(weights)
         self._matrix: Any = type(self.weights[0]) if self.weights else fmpz_mat
         self.biases = [list(bias) for bias in biases]
         self._transposed = [weight.transpose() for weight in self.weights]
         self._bias_rows = [self._matrix(1, len(bias), bias) for bias in self.biases]
         self._modular: list[nmod_mat] = []
+
+    def in_doubt(self, pattern: Pattern, depth: int) -> bool:
+        """Whether in a region some open weight of the first ``depth`` layers may act: both its neurons are on."""
+        return any(
+            bool(np.any(pattern[layer][pairs[:, 0]] & pattern[layer - 1][pairs[:, 1]]))
+            for layer, pairs in enumerate(self.open[:depth])
+            if len(pairs)
+        )
 
     @functools.cached_property
     def _rounded(self) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[Number]]:

@@ -203,7 +203,15 @@ def stacked(inputs: int, layers: Sequence[FoundLayer]) -> KnownLayers:
         weights.append(matrix(len(scaled), width, [x for row, _ in scaled for x in row]))
         biases.append([bias for _, bias in scaled])
         width = len(scaled)
-    return KnownLayers(weights, biases, linear=[np.array([row.linear for row in layer.rows]) for layer in layers])
+    return KnownLayers(
+        weights,
+        biases,
+        linear=[np.array([row.linear for row in layer.rows], dtype=bool) for layer in layers],
+        open_weights=[
+            np.array([[w is None for w in row.weights] for row in layer.rows]).reshape(table.nrows(), table.ncols())
+            for layer, table in zip(layers, weights, strict=True)
+        ],
+    )
 
 
 def without_linear(layers: Sequence[FoundLayer]) -> list[FoundLayer]:

@@ -275,11 +275,13 @@ class Pool:
             z = heights[-1].tolist()
             sides = np.array([[int(x > 0) - int(x < 0) for x in row] for row in z], dtype=int)
             sides = np.where(layers.linear[-1], 1, sides.reshape(len(places), width))
-            known = np.ones((len(places), width), dtype=bool)
+            patterns = layers.patterns(heights)
+            certain = np.array([not layers.in_doubt(pattern, layers.depth - 1) for pattern in patterns])
+            known = np.repeat(certain[:, None], width, axis=1)
             if any(missing):
-                before = np.stack([pattern[-2] for pattern in layers.patterns(heights)])
+                before = np.stack([pattern[-2] for pattern in patterns])
                 for i, open_weights in enumerate(missing):
-                    known[:, i] = ~before[:, list(open_weights)].any(axis=1)
+                    known[:, i] &= ~before[:, list(open_weights)].any(axis=1)
             seen += np.sum((sides == 0) & known, axis=0)
             bending = np.array([any(not vanishes(x) for x in piece.slope) for piece in line.profile.pieces])
             crossed = (sides[:-1] * sides[1:] < 0) & known[:-1] & known[1:]

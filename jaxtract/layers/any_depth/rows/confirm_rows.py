@@ -26,9 +26,9 @@ CONFIRMATIONS = 4
 
 def confirmed(state: Recovery, level: int, rows: Sequence[Row]) -> list[Row]:
     """Rows that predict where else f bends: a deeper neuron walked by mistake does so in a few cells only."""
+    rows = [row for row, seldom in zip(rows, _seldom_beside_known(state, level, rows), strict=True) if not seldom]
     if not rows:
         return []
-    rows = [row for row, seldom in zip(rows, _seldom_beside_known(state, level, rows), strict=True) if not seldom]
     candidate = stacked(state.slice.rank, [*state.layers[: level - 1], FoundLayer(list(rows), [0] * len(rows))])
     seen, unseen = state.pool.crossings(candidate, [row.missing for row in rows])
     # The sighting that the row comes from proves nothing.
@@ -73,7 +73,7 @@ def review(state: Recovery) -> None:
 def _seldom_beside_known(state: Recovery, level: int, rows: Sequence[Row]) -> list[bool]:
     """Which of some rows are seen too seldom beside those that their layer has already."""
     known = state.layers[level - 1].rows if level <= len(state.layers) else []
-    if not known:
+    if not known or not rows:
         return [False] * len(rows)
     both = FoundLayer([*known, *rows], [0] * (len(known) + len(rows)))
     seen, unseen = state.pool.crossings(

@@ -124,7 +124,6 @@ class BoundaryWalk:
         self.lost = 0
         self.steps = 0
         self.stale = 0
-        self.inconsistent = False
         self.renewals = 0
         self._roughest = np.inf if layers.exact else roughest(form)
         self._failed: set[int] = set()
@@ -138,6 +137,8 @@ class BoundaryWalk:
         start = form.put_onto(start)
         self.start = Place(start, layers.pattern(_row(start), [ONE])[0], *form.in_integers())
         self.place = self.start
+        # Where some weight before it acts that is not known, its form says nothing of its weights.
+        self.inconsistent = layers.in_doubt(self.start.pattern, layers.depth)
         self.visited = [self.start]
         self.sightings: list[list[Number]] = []
         self.system = RowSystem(self.start.pattern[self.own], signs)
@@ -244,9 +245,17 @@ class BoundaryWalk:
         tangent = [matrix - np.outer(matrix @ normal, normal) for matrix, _ in forms]
         for direction in self._directions(tangent, values, normal):
             hit = first_hit(tangent, values, place.pattern, direction)
-            if hit is not None:
+            if hit is not None and not self._in_doubt_behind(*hit[:2]):
                 return hit[0], hit[1], direction
         return None
+
+    def _in_doubt_behind(self, layer: int, neuron: int) -> bool:
+        """Whether some weight that is not known may act behind a wall."""
+        if self.place.pattern[layer][neuron] or not self.layers.open:
+            return False
+        behind = [side.copy() for side in self.place.pattern]
+        behind[layer][neuron] = True
+        return self.layers.in_doubt(behind, self.layers.depth)
 
     def _directions(self, tangents: list[np.ndarray], values: list[np.ndarray], normal: np.ndarray) -> list[np.ndarray]:
         """Towards the neuron that was aimed at last, the nearest open neurons, then anywhere."""
