@@ -138,7 +138,18 @@ def test_imports_run_one_way(module):
 
 def test_lower_folders_do_not_import_higher_ones():
     """The order of the README's map, for the folders of the flow of data."""
-    order = ["network", "oracle", "search", "measurement", "signs", "verification", "equality", "layers", "certificate", "cli"]
+    order = [
+        "network",
+        "oracle",
+        "search",
+        "measurement",
+        "signs",
+        "verification",
+        "equality",
+        "layers",
+        "certificate",
+        "cli",
+    ]
     for name, targets in IMPORTS.items():
         folder = name.split(".")[1] if name.count(".") else ""
         if not name.startswith("jaxtract.") or folder not in order:
