@@ -46,9 +46,9 @@ class Growth:
             return False
         misplaced = [row for row in rows if reads_only_linear(self.state, level, row)]
         if misplaced:
-            self.insert(level, [row for row in rows if not any(row is other for other in misplaced)])
+            new = self.insert(level, [row for row in rows if not any(row is other for other in misplaced)])
             moved = [one_layer_up(self.state, level, row) for row in misplaced]
-            return any([replace_linear(self.state, level - 1, row) for row in moved])
+            return any([replace_linear(self.state, level - 1, row) for row in moved]) or new
         if level > len(self.state.layers):
             self.state.layers.append(FoundLayer([], []))
         replaced = [replace_linear(self.state, level, row) for row in rows if not row.linear]

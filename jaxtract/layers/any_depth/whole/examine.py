@@ -76,7 +76,7 @@ class Examiner:
         come before the fresh random inputs, and are not counted among these.
         """
         self.state.progress.phase("verify")
-        self.off_slice = []
+        self.off_slice, self.harmless = [], set()
         self._polished = self.state.polished = None
         self.state.signed_again = False
         evaluator, recovered = self.assembly.recovered()
@@ -125,7 +125,6 @@ class Examiner:
         What it does nowhere is noted as harmless.
         """
         none = np.empty((0, self.state.slice.rank))
-        self.harmless = set()
         open_weights = self.output_reader.open_weights() if self.state.numbers.exact else None
         if open_weights is None or any(linear.any() for linear in open_weights.known.linear):
             return none
@@ -163,7 +162,7 @@ class Examiner:
         places = [place for layer in self.state.layers[1:] for row in layer.rows for place in row.seen_at]
         places.extend(extremes)
         near = None
-        if places and self.state.numbers.few_bits:
+        if places:
             near = np.zeros((len(places), self.state.slice.inputs))
             near[:, list(self.state.slice.axes)] = np.stack(places)
         polished = polish(self.state.oracle, network, self.state.rng, near=near)
