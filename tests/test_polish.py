@@ -206,6 +206,13 @@ def test_what_the_last_layer_lacks_is_read_where_the_polished_network_is_wrong(w
     assert bits_between(again.network, truth) > 36
 
 
+def test_a_wrong_input_is_beyond_doubles_in_units_of_a_long_rounding():
+    truth = he((8, 8, 6, 1), 0).exact()
+    oracle = CountingOracle(ExactNetworkOracle(truth), mp(1024))
+    polished = polish(oracle, disturbed(without_neuron(truth, 2), 25, 0), np.random.default_rng(0))
+    assert polished is not None and len(polished.outliers)
+
+
 def test_residuals_that_are_no_neuron_give_none():
     drawn, other = he((8, 8, 6, 1), 0), he((8, 8, 6, 1), 1)
     oracle = measured_oracle(drawn)

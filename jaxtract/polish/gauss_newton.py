@@ -245,8 +245,11 @@ class _Descent:
 
     def _wrong(self, parameters: _Parameters, size: fmpq) -> np.ndarray:
         """Inputs (booleans) with residuals far above ``size``: no change of what they do not show would mend that."""
-        _, shares = _in_units(self._residuals(parameters).ravel(), self.weights.ravel(), size)
-        return np.max(np.abs(shares).reshape(self.target.shape), axis=1) > FAR_OFF
+        # Between many bits such a residual is larger in this unit than any double.
+        limit = size * from_float(float(FAR_OFF))
+        residuals, weights = self._residuals(parameters).ravel(), self.weights.ravel()
+        far = [abs(x) * from_float(float(w)) > limit for x, w in zip(residuals, weights, strict=True)]
+        return np.any(np.reshape(far, self.target.shape), axis=1)
 
     def _agrees(self, fitted: _Fitted, used: np.ndarray) -> bool:
         """Whether residuals at more equations than unknowns fell to about the rounding of the answers."""
@@ -298,12 +301,12 @@ def _far_off(residuals: np.ndarray, weights: np.ndarray, most: float) -> np.ndar
     return sizes > FAR_OFF * max(float(np.quantile(sizes, most)), 2.0**-60)
 
 
-def _in_units(residuals: np.ndarray, weights: np.ndarray, unit: fmpq | None = None) -> tuple[fmpq, np.ndarray]:
+def _in_units(residuals: np.ndarray, weights: np.ndarray) -> tuple[fmpq, np.ndarray]:
     """(unit, residuals in this unit, weighted): residuals may be far below the range of a double."""
     largest = max(abs(x) for x in residuals)
     if largest == 0:
         return fmpq(1), np.zeros(len(residuals))
-    unit = unit or power_of_two(floor_log2(largest))
+    unit = power_of_two(floor_log2(largest))
     return unit, np.array([to_float(x / unit) for x in residuals]) * weights
 
 
