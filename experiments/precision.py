@@ -16,49 +16,50 @@ found. An extraction is stopped after --limit seconds; networks that are not fou
 Run: python -m experiments.precision [--small] [--depths 1 2 ...] [--seeds N] [--limit S] [--out DIR]
 
 Result (python 3.11.7, jax 0.10.2, python-flint 0.9.0, 2 cores with other work beside; --depths 1 2 3 4 --seeds 2
---limit 180, seeds 0 and 1, from three layers on 0 and 2; 4 hidden layers at mp 1024 again, since the first run ended there on an
-error that is mended; deeper networks one context at a time by the same ``run``: five layers seeds 5 and 17 (rounded: 5),
-six seeds 8 and 15 (rounded: 8), seven seed 334, limits 150 to 300 s; s is the median):
+--limit 180, seeds 0 and 1, from three layers on 0 and 2; four layers at mp 1024 again, since the first run ended there
+on an error that is mended; deeper networks one context at a time by the same ``run``: five layers seeds 5 and 17
+(rounded: 5), six seeds 8 and 15 (rounded: 8), seven seed 334, limits 150 to 300 s; "bits" of an answer, "attained" by
+the worst and by the median network; s is the median):
 
-    widths                  context (asked)  found   answer bits  attained (worst, median)  lost  end                      s
-    32-12-1                 float64          2 of 2  53           49, 49                    4     approximate              0
-    32-12-1                 mp 64            2 of 2  171          112, 115                  59    refined                  0
-    32-12-1                 mp 128           2 of 2  256          176, 177                  80    refined                  0
-    32-12-1                 mp 256           2 of 2  427          304, 307                  123   refined                  0
-    32-12-1                 mp 512           2 of 2  768          560, 562                  208   refined                  0
-    32-12-1                 mp 1024          2 of 2  1451         1071, 1074                380   refined                  0
-    32-12-1                 exact            2 of 2  all          all, all                  0     exact                    0
-    32-12-8-1               float64          2 of 2  53           49, 49                    4     approximate              3
-    32-12-8-1               mp 64            2 of 2  171          168, 168                  3     refined                  3
-    32-12-8-1               mp 128           2 of 2  256          254, 255                  2     refined                  4
-    32-12-8-1               mp 256           2 of 2  427          425, 425                  2     refined                  4
-    32-12-8-1               mp 512           2 of 2  768          765, 766                  3     refined                  4
-    32-12-8-1               mp 1024          2 of 2  1451         1449, 1449                2     refined                  5
-    32-12-8-1               exact            2 of 2  all          all, all                  0     exact                    0
-    32-12-8-6-1             float64          2 of 2  53           48, 49                    5     approximate              21
-    32-12-8-6-1             mp 64            2 of 2  171          170, 170                  1     refined                  7
-    32-12-8-6-1             mp 128           2 of 2  256          254, 254                  2     refined                  8
-    32-12-8-6-1             mp 256           2 of 2  427          424, 424                  3     refined                  8
-    32-12-8-6-1             mp 512           2 of 2  768          766, 766                  2     refined                  9
-    32-12-8-6-1             mp 1024          2 of 2  1451         1449, 1449                2     refined                  13
-    32-12-8-6-1             exact            2 of 2  all          all, all                  0     exact                    2
-    32-12-8-6-4-1           float64          1 of 2  53           49, 49                    4     approximate; incomplete  31
-    32-12-8-6-4-1           mp 64            2 of 2  171          168, 168                  3     refined                  13
-    32-12-8-6-4-1           mp 128           2 of 2  256          253, 253                  3     refined                  15
-    32-12-8-6-4-1           mp 256           2 of 2  427          423, 424                  4     refined                  25
-    32-12-8-6-4-1           mp 512           2 of 2  768          765, 765                  3     refined                  28
-    32-12-8-6-4-1           mp 1024          2 of 2  1451         1447, 1447                4     refined                  34
-    32-12-8-6-4-1           exact            2 of 2  all          all, all                  0     exact                    4
-    40-16-12-8-6-4-1        float64          0 of 1  53           -                         -     not within 150 s         150
-    40-16-12-8-6-4-1        mp 64            0 of 1  171          -                         -     incomplete               126
-    40-16-12-8-6-4-1        mp 128           1 of 1  256          249, 249                  7     refined                  43
-    40-16-12-8-6-4-1        mp 256           1 of 1  427          419, 419                  8     refined                  34
-    40-16-12-8-6-4-1        mp 512           1 of 1  768          761, 761                  7     refined                  38
-    40-16-12-8-6-4-1        mp 1024          1 of 1  1451         1445, 1445                6     refined                  52
-    40-16-12-8-6-4-1        exact            2 of 2  all          all, all                  0     exact                    8
-    48-20-16-12-8-6-4-1     mp 128           0 of 1  256          -                         -     not within 180 s         180
-    48-20-16-12-8-6-4-1     exact            2 of 2  all          all, all                  0     exact                    48
-    56-24-20-16-12-8-6-4-1  exact            1 of 1  all          all, all                  0     exact                    111
+    widths                  context  found   bits  attained    lost  end                      s
+    32-12-1                 float64  2 of 2  53    49, 49      4     approximate              0
+    32-12-1                 mp 64    2 of 2  171   112, 115    59    refined                  0
+    32-12-1                 mp 128   2 of 2  256   176, 177    80    refined                  0
+    32-12-1                 mp 256   2 of 2  427   304, 307    123   refined                  0
+    32-12-1                 mp 512   2 of 2  768   560, 562    208   refined                  0
+    32-12-1                 mp 1024  2 of 2  1451  1071, 1074  380   refined                  0
+    32-12-1                 exact    2 of 2  all   all, all    0     exact                    0
+    32-12-8-1               float64  2 of 2  53    49, 49      4     approximate              3
+    32-12-8-1               mp 64    2 of 2  171   168, 168    3     refined                  3
+    32-12-8-1               mp 128   2 of 2  256   254, 255    2     refined                  4
+    32-12-8-1               mp 256   2 of 2  427   425, 425    2     refined                  4
+    32-12-8-1               mp 512   2 of 2  768   765, 766    3     refined                  4
+    32-12-8-1               mp 1024  2 of 2  1451  1449, 1449  2     refined                  5
+    32-12-8-1               exact    2 of 2  all   all, all    0     exact                    0
+    32-12-8-6-1             float64  2 of 2  53    48, 49      5     approximate              21
+    32-12-8-6-1             mp 64    2 of 2  171   170, 170    1     refined                  7
+    32-12-8-6-1             mp 128   2 of 2  256   254, 254    2     refined                  8
+    32-12-8-6-1             mp 256   2 of 2  427   424, 424    3     refined                  8
+    32-12-8-6-1             mp 512   2 of 2  768   766, 766    2     refined                  9
+    32-12-8-6-1             mp 1024  2 of 2  1451  1449, 1449  2     refined                  13
+    32-12-8-6-1             exact    2 of 2  all   all, all    0     exact                    2
+    32-12-8-6-4-1           float64  1 of 2  53    49, 49      4     approximate; incomplete  31
+    32-12-8-6-4-1           mp 64    2 of 2  171   168, 168    3     refined                  13
+    32-12-8-6-4-1           mp 128   2 of 2  256   253, 253    3     refined                  15
+    32-12-8-6-4-1           mp 256   2 of 2  427   423, 424    4     refined                  25
+    32-12-8-6-4-1           mp 512   2 of 2  768   765, 765    3     refined                  28
+    32-12-8-6-4-1           mp 1024  2 of 2  1451  1447, 1447  4     refined                  34
+    32-12-8-6-4-1           exact    2 of 2  all   all, all    0     exact                    4
+    40-16-12-8-6-4-1        float64  0 of 1  53    -           -     not within 150 s         150
+    40-16-12-8-6-4-1        mp 64    0 of 1  171   -           -     incomplete               126
+    40-16-12-8-6-4-1        mp 128   1 of 1  256   249, 249    7     refined                  43
+    40-16-12-8-6-4-1        mp 256   1 of 1  427   419, 419    8     refined                  34
+    40-16-12-8-6-4-1        mp 512   1 of 1  768   761, 761    7     refined                  38
+    40-16-12-8-6-4-1        mp 1024  1 of 1  1451  1445, 1445  6     refined                  52
+    40-16-12-8-6-4-1        exact    2 of 2  all   all, all    0     exact                    8
+    48-20-16-12-8-6-4-1     mp 128   0 of 1  256   -           -     not within 180 s         180
+    48-20-16-12-8-6-4-1     exact    2 of 2  all   all, all    0     exact                    48
+    56-24-20-16-12-8-6-4-1  exact    1 of 1  all   all, all    0     exact                    111
 
     1 hidden layer(s): attained = 0.750 answer bits -13.8; 120.2 bits lost (median)
     2 hidden layer(s): attained = 1.000 answer bits -2.1; 1.9 bits lost (median)
@@ -67,16 +68,16 @@ six seeds 8 and 15 (rounded: 8), seven seed 334, limits 150 to 300 s; s is the m
     5 hidden layer(s): attained = 1.001 answer bits -7.9; 7.1 bits lost (median)
     from two hidden layers on, a layer costs 1.7 bits
 
-Six layers in rounding were tried at mp 128 only, seven not at all. Eight (seed 148, the only one of 500 whose neurons all
-live) were not found: after 60,000 queries, 7 minutes, rows of six layers were there, one of them linear.
+Six layers in rounding were tried at mp 128 only, seven not at all. Eight (seed 148, the only one of 500 whose neurons
+all live) were not found: after 60,000 queries, 7 minutes, rows of six layers were there, one of them linear.
 
 Conclusion: from two hidden layers on all parameters are polished together at the end, and the accuracy is that of an
 answer less 1 to 4 bits up to four layers, less 6 to 8 at five, whatever the number of bits. float64 stops at 48 to 49
 bits, 4 or 5 short of a double, at every depth at which it finds the network; what ends it at depth is that it does not
 find it (one of two at four layers, not in time at five). One hidden layer in mp is not polished, and of every four bits
-three arrive: the fourth goes into differences that are chosen short so that near kinks are told apart. Networks that lost
-100 bits and more before had one weight that no polishing input showed: inputs near the places where its neuron was seen
-show it.
+three arrive: the fourth goes into differences that are chosen short so that near kinks are told apart. Networks that
+lost 100 bits and more before had one weight that no polishing input showed: inputs near the places where its neuron was
+seen show it.
 """
 
 from __future__ import annotations
