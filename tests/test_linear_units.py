@@ -6,7 +6,7 @@ from flint import fmpq, fmpq_mat
 
 from jaxtract import ExactContext, ExactNetworkOracle, ExtractOptions, Outcome, certify, extract_network
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, without_linear
-from jaxtract.layers.any_depth.signs.linear_part import linear_part, open_weights_read
+from jaxtract.layers.any_depth.signs.linear_part import linear_part
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import exact_network, he
 
@@ -59,15 +59,78 @@ def test_a_row_that_was_never_crossed_is_part_of_what_is_read_past():
     assert np.all(found.units[0] * missing[0, 0] == missing[0] * found.units[0, 0])
 
 
-def test_an_open_weight_is_read_past_its_row():
+@pytest.mark.parametrize("units", [0, 1])
+@pytest.mark.parametrize("seed", range(3))
+def test_open_weights_are_read_past_their_rows(seed, units):
+    rng = np.random.default_rng(seed)
+    rows, signs, read, past, missing = read_past(rng, readers=6, width=6, before=12, units=units)
+    weights = {(2, 5): fmpq(7, 3), (4, 5): fmpq(-1, 5), (1, 0): fmpq(3)}
+    for (row, i), weight in weights.items():
+        past[:, i] = past[:, i] + read[:, row] * weight
+    open_ = [[], [0], [5], [], [5], []]
+    found = linear_part(rows, read, past, [0] * 6, open_)
+    assert found.signs == signs
+    assert found.weights == weights
+    assert len(found.units) == units
+    if units:
+        assert np.all(found.units[0] * missing[0, 1] == missing[0] * found.units[0, 1])
+    others = linear_part(rows, read, past, [0] * 6, [[], [0], [], [5], [4], []])
+    assert others is None or others.weights in ({}, {(1, 0): fmpq(3)}), "rows 3 and 4 do not explain what is read"
+
+
+def test_as_many_open_weights_as_readers_fit_anything():
     rng = np.random.default_rng(0)
-    rows, read = rationals(rng, 6, 9), rationals(rng, 4, 6)
-    past = np.zeros((4, 9), dtype=object) * fmpq(0)
-    past[:, 5] = read[:, 2] * fmpq(7, 3)
-    found = linear_part(rows, read, past, [1] * 6)
-    assert open_weights_read([[], [], [5], [], [1], []], found) == {(2, 5): fmpq(7, 3)}
-    assert open_weights_read([[], [], [], [5], [], []], found) is None, "row 3 does not explain what all readers read"
-    assert open_weights_read([[5], [5], [5], [5], [], []], found) is None, "as many weights as readers fit anything"
+    rows, _, read, past, _ = read_past(rng, readers=4, width=6, before=9, units=0)
+    past[:, 5] = past[:, 5] + read[:, 2] * fmpq(7, 3)
+    assert linear_part(rows, read, past, [0] * 6, [[5]] * 4 + [[], []]).weights == {}
+
+
+def test_what_some_readers_do_not_know_is_told_by_the_others():
+    rng = np.random.default_rng(0)
+    rows, signs, read, past, missing = read_past(rng, readers=6, width=6, before=10, units=1)
+    past[0, 3] = past[2, 3] = past[1, 7] = None
+    found = linear_part(rows, read, past, [0] * 6)
+    assert found.signs == signs
+    assert np.all(found.units[0] * missing[0, 0] == missing[0] * found.units[0, 0])
+
+
+@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize("on", [True, False])
+def test_a_row_that_no_reader_crossed_is_on_where_they_read_multiples_of_it(side, on):
+    rng = np.random.default_rng(0)
+    rows, signs, read, _, missing = read_past(rng, readers=6, width=6, before=10, units=1)
+    signs[2], sides = side if on else -side, np.zeros((6, 6), dtype=int)
+    past = np.array([share @ missing for share in rationals(rng, 6, 1)], dtype=object)
+    for i in range(6):
+        if i != 2 and signs[i] < 0:
+            past = past - np.outer(read[:, i], rows[i])
+    if on:
+        past = past + np.outer(rationals(rng, 6), rows[2])
+    read[:, 2], sides[:, 2] = None, side
+    found = linear_part(rows, read, past, [0] * 6, side=sides)
+    assert found.signs == signs
+
+
+def test_a_weight_of_a_missing_neuron_that_is_not_told_stays_open():
+    rng = np.random.default_rng(0)
+    rows, signs, read, past, missing = read_past(rng, readers=4, width=6, before=10, units=1)
+    past[:, 5] = past[:, 5] + read[:, :4] @ rationals(rng, 4)
+    found = linear_part(rows, read, past, [0] * 6, [[5]] * 4 + [[], []])
+    assert found.signs == signs
+    assert found.weights == {}
+    (unit,) = found.units
+    assert [i for i, w in enumerate(unit) if w is None] == [5]
+    assert all(unit[i] * missing[0, 0] == missing[0, i] * unit[0] for i in range(10) if i != 5)
+
+
+def test_one_neuron_seen_twice_has_nothing_in_common_with_others():
+    """Two missing neurons look like one to a single reader, wherever it is seen."""
+    rng = np.random.default_rng(0)
+    rows, _, read, past, _ = read_past(rng, readers=3, width=6, before=9, units=2)
+    twice = [0, 0, 0]
+    read, past = read[twice] * fmpq(1), past[twice] + np.outer([fmpq(0), fmpq(1), fmpq(5)], rows[3])
+    read[1, 3] = read[2, 3] = None
+    assert linear_part(rows, read, past, [0] * 6) is None
 
 
 def test_skip_connections_have_nothing_in_common():

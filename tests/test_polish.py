@@ -11,21 +11,25 @@ from jaxtract.network.canonical import canonical_form, float64_scaled
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import exact_network, he
 from jaxtract.oracle.counting import BudgetSpent, CountingOracle
+from jaxtract.oracle.evaluate import FlintEvaluator
+from jaxtract.oracle.points import scattered
 from jaxtract.oracle.serve import ExactNetworkOracle
 from jaxtract.polish.gauss_newton import (
     MOST_AT_ALL,
     MOST_PARAMETERS,
+    Answered,
     _Parameters,
-    least_absolute,
     polish,
     rounding_bound,
 )
+from jaxtract.polish.least_absolute import least_absolute
 from jaxtract.polish.missing_neuron import with_missing_neuron
 from jaxtract.polish.one_layer import polish_one_layer
 from jaxtract.polish.rounding_steps import ASKED, ROUNDS, biases_from_steps
 from jaxtract.polish.signs_again import with_signs
+from jaxtract.polish.weights_from_outputs import WANTED, inputs_hardly_read, weights_from_outputs
 from precision.balls import to_float
-from precision.dyadic import power_of_two
+from precision.dyadic import from_float64, power_of_two
 
 
 def disturbed(network, bits, seed):
@@ -220,6 +224,52 @@ def test_residuals_that_are_no_neuron_give_none():
     assert polished is not None
     elsewhere = CountingOracle(Float64NetworkOracle(other), oracle.context)
     assert with_missing_neuron(elsewhere, polished, np.random.default_rng(1)) is None
+
+
+def test_what_was_asked_before_is_not_asked_again():
+    drawn = he((8, 8, 6, 1), 0)
+    oracle, truth = measured_oracle(drawn), drawn.exact()
+    first = polish(oracle, disturbed(without_neuron(truth, 2), 25, 0), np.random.default_rng(0))
+    assert first is not None and first.answered is not None
+    before = oracle.count.measure
+    found = with_missing_neuron(oracle, first, np.random.default_rng(1))
+    assert found is not None
+    read = oracle.count.measure
+    again = polish(oracle, found[0], np.random.default_rng(2), near=found[1], before=first.answered)
+    assert again is not None and again.answered is not None and not len(again.outliers)
+    assert bits_between(again.network, truth) > 36
+    asked = oracle.count.measure - read
+    assert asked < before / 3 and len(again.answered.inputs) == len(first.answered.inputs) + asked
+    few = Answered(first.answered.inputs[::3], first.answered.answers[::3])
+    third = polish(oracle, found[0], np.random.default_rng(3), near=found[1], before=few)
+    assert third is not None and bits_between(third.network, truth) > 36
+    assert 0 < oracle.count.measure - read - asked < before
+
+
+def test_open_weights_that_turn_a_neuron_off_show_where_they_are_hardly_read():
+    """Where the neuron reads them it is off at most random inputs: the network is wrong, and no derivative helps."""
+    drawn = he((8, 8, 6, 1), 3)
+    truth = drawn.exact()
+    weights = fmpq_mat(truth.weights[1])
+    weights[2, 4] = fmpq(-3, 2)
+    truth = ExactNetwork((truth.weights[0], weights, truth.weights[2]), truth.biases)
+    opened = fmpq_mat(weights)
+    opened[2, 4] = 0
+    network = ExactNetwork((truth.weights[0], opened, truth.weights[2]), truth.biases)
+    points = np.random.default_rng(0).standard_normal((4096, 8)).round(8)
+    chosen = inputs_hardly_read(network, {2: [4]}, points)
+    assert 0 < len(chosen) <= WANTED
+
+    def left(points):
+        batch = scattered(from_float64(points))
+        return FlintEvaluator(truth)(batch) - FlintEvaluator(network)(batch)
+
+    some = np.concatenate([chosen, points[:200]])
+    wrong = some[(left(some) != 0).any(axis=1)]
+    found = weights_from_outputs(network, {2: [4]}, wrong, left(wrong), 60)
+    assert found is not None and abs(to_float(found.weights[1][2, 4]) + 1.5) < 1e-12
+    assert weights_from_outputs(network, {2: [4]}, wrong, -left(wrong), 60) is None
+    assert len(inputs_hardly_read(network, {}, points)) == 0
 
 
 def test_a_wrong_minority_does_not_pull_at_least_absolute_residuals():

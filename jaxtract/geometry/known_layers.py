@@ -72,6 +72,11 @@ class KnownLayers:
         self._bias_rows = [self._matrix(1, len(bias), bias) for bias in self.biases]
         self._modular: list[nmod_mat] = []
 
+    @property
+    def any_open(self) -> bool:
+        """Whether some weight is not known."""
+        return any(len(pairs) for pairs in self.open)
+
     def in_doubt(self, pattern: Pattern, depth: int) -> bool:
         """Whether in a region some open weight of the first ``depth`` layers may act: both its neurons are on."""
         return any(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from flint import fmpq
@@ -11,7 +11,14 @@ from jaxtract.measurement.affine_pieces import inside_piece
 from jaxtract.oracle.points import PointBatch, points_on_line, scattered, stars
 from jaxtract.search.context_lines import Asker
 from jaxtract.search.lines import Line, LineProfile
+from precision.balls import independent_sum
 from precision.dyadic import DyadicMatrix, dyadic_exponent, power_of_two
+
+SINGLE_BITS = 4
+"""A step to one side only is this much shorter, in bits, than the region."""
+
+LEAST_SHARE_BITS = 12
+"""Coordinates along which a line runs less than this share, in bits, of the steepest are not checked by its slope."""
 
 SHORTER_BITS = 3
 """A step that left its region is tried again this much shorter."""
@@ -70,6 +77,66 @@ def by_long_steps(
         if not waiting:
             break
     return columns
+
+
+def gradients_on_line(
+    asker: Asker,
+    line: Line,
+    profile: LineProfile,
+    pieces: Sequence[int],
+    known: Sequence[Mapping[int, np.ndarray]],
+) -> list[np.ndarray]:
+    """Whole gradients (outputs, inputs) in regions of a line of which the same columns (axis: (outputs,)) are known.
+
+    One query for each entry that is not known, less one: the slope along the line tells the last. Where every bit
+    counts that one is asked, too, so that the slope is a check on all: steps then go to one side only, and those of a
+    region that fails it are asked again, to both sides. Queries count as ``measure``.
+    """
+    context = asker.context
+    axes = [k for k in range(len(line.base)) if k not in known[0]] if known else []
+    found: dict[int, np.ndarray] = {}
+    steep = max(abs(v) for v in line.direction) * power_of_two(-LEAST_SHARE_BITS)
+    # The slope hardly sees what is wrong along a coordinate along which the line hardly runs.
+    if pieces and context.few_bits and not context.rough and all(abs(line.direction[k]) >= steep for k in axes):
+        found = _checked_gradients(asker, line, profile, pieces, axes, known)
+    left = [i for i in range(len(pieces)) if i not in found]
+    others = [k for k in axes if k != line.pivot]
+    columns = gradient_columns(asker, line, profile, [pieces[i] for i in left], others)
+    for i, gradient in zip(left, columns, strict=True):
+        before = [known[i][k][:, None] for k in known[i]]
+        whole = np.concatenate([gradient, *before], axis=1)
+        found[i] = whole_gradient(line, profile.pieces[pieces[i]].slope, whole, [*others, *known[i]])
+    return [found[i] for i in range(len(pieces))]
+
+
+def _checked_gradients(
+    asker: Asker,
+    line: Line,
+    profile: LineProfile,
+    pieces: Sequence[int],
+    axes: Sequence[int],
+    known: Sequence[Mapping[int, np.ndarray]],
+) -> dict[int, np.ndarray]:
+    """Those of the gradients, by place in ``pieces``, whose steps to one side agree with the slope along the line."""
+    context, outputs = asker.context, len(profile.pieces[0].value)
+    unit = abs(line.direction[line.pivot]) * power_of_two(context.step_bits - SINGLE_BITS)
+    places = [(position, step * unit) for position, step in (inside_piece(context, profile, i) for i in pieces)]
+    bases = points_on_line(line.base, line.direction, [position for position, _ in places])
+    values = asker.ask(scattered(bases), "measure")
+    answers = asker.ask(stars(bases, [step for _, step in places], axes), "measure")
+    direction = np.array(line.direction, dtype=object)
+    found = {}
+    for i, (own, value, (_, step)) in enumerate(
+        zip(answers.reshape(len(pieces), len(axes), outputs), values, places, strict=True)
+    ):
+        gradient = np.empty((outputs, len(line.base)), dtype=object)
+        gradient[:, axes] = (own - value).T * context.number(1 / step)
+        for axis, column in known[i].items():
+            gradient[:, axis] = column
+        slope = profile.pieces[pieces[i]].slope
+        if not any(independent_sum([*(row * direction), -s]) != 0 for row, s in zip(gradient, slope, strict=True)):
+            found[i] = gradient
+    return found
 
 
 def axis_steps(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from flint import fmpq, fmpq_mat, fmpz_mat
@@ -23,15 +23,21 @@ from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import PointBatch, scattered
+from jaxtract.polish.least_absolute import least_absolute
+from jaxtract.polish.weights_from_outputs import weights_from_outputs
 from jaxtract.search.random_lines import gaussian_points
 from precision.balls import to_float
 from precision.dyadic import DyadicMatrix, floor_log2, from_float, from_float64, power_of_two, round_to_grid
+from precision.rounded import RoundedContext
 
 CANDIDATES = 4
 """Inputs that are looked at in the known network for every one that is asked."""
 
-SPARE = 1.0
+SPARE = 0.5
 """Further inputs, as a share of those that determine the parameters: rounding averages out, and shows."""
+
+SHOWN = 1e-8
+"""Directions of the parameters that inputs asked before show this much more weakly than others need more inputs."""
 
 NEAR_SHARES = np.array([0.0, 0.01, 0.05, 0.2])
 NEAR = len(NEAR_SHARES)
@@ -67,15 +73,6 @@ MOST_GROWTH = 6
 POOL, POOL_SCALES, STRONGEST = 4096, (-1, 0, 1, 2, 4, 6), 2
 """Random inputs looked at in the known network at each scale, and how many are candidates for every parameter."""
 
-RESIDUAL_SHARE, REWEIGHTED = 1e-6, 40
-"""Least absolute residuals by reweighting: where weights stop to grow, against the largest residual, and turns."""
-
-FITTING_SHARE = 1e-4
-"""What such a residual may be at most before those that are larger are left out."""
-
-LEAST_AGREEING = 4
-"""Equations beyond the unknowns that a solution of least absolute residuals must satisfy."""
-
 MOST_STEPS = 60
 SCALES = (-1, 0, 1, 2)
 WEAKEST = 1e-10
@@ -83,6 +80,17 @@ WEAKEST = 1e-10
 
 SPARE_BITS = 64
 """Bits that a parameter keeps below the rounding of the answers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answered:
+    """What was asked to polish: inputs (inputs, dimension), doubles, and answers (inputs, outputs), rationals."""
+
+    inputs: np.ndarray
+    answers: np.ndarray
+
+    def __add__(self, more: Answered) -> Answered:
+        return Answered(np.concatenate([self.inputs, more.inputs]), np.concatenate([self.answers, more.answers]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,12 +104,16 @@ class Polished:
         unseen: parameters that they do not show, which are what they were.
         outliers: (inputs, dimension), where the network is wrong and no change of its parameters would mend that: a
             neuron is missing there. They were left out.
+        answered: all that was asked.
+        open_weights: where only weights of the last hidden layer are unseen, which: by neuron those that it may read.
     """
 
     network: ExactNetwork
     accuracy_bits: int
     unseen: int
     outliers: np.ndarray
+    answered: Answered | None = None
+    open_weights: Mapping[int, Sequence[int]] = dataclasses.field(default_factory=dict)
 
 
 def polish(
@@ -111,6 +123,7 @@ def polish(
     *,
     near: np.ndarray | None = None,
     also: np.ndarray | None = None,
+    before: Answered | None = None,
 ) -> Polished | None:
     """Gauss-Newton from a network that is near; queries count as ``measure``.
 
@@ -120,6 +133,7 @@ def polish(
         rng: chooses inputs.
         near: (places, inputs), where neurons that are seldom on were seen; inputs near them are candidates, too.
         also: (inputs, dimension), doubles that are asked in any case.
+        before: what was asked for a network like this one; only what that does not show is asked.
 
     Returns:
         None where the network is too large, has skips, or where the residuals do not fall.
@@ -131,16 +145,30 @@ def polish(
         return None
     parameters = _Parameters(network)
     rough = oracle.context.rough
-    points = _chosen_inputs(parameters, rng, near, strongest=not rough)
-    inputs = points.to_float64()
-    if also is not None:
-        inputs = np.concatenate([inputs, also])
-        points = from_float64(inputs)
-    batch = scattered(points)
+    asked = before.inputs if before is not None else np.empty((0, network.inputs))
+    asked = asked if also is None else np.concatenate([asked, also])
+    points = _chosen_inputs(parameters, rng, near, asked, strongest=not rough).to_float64()
+    fresh = np.concatenate([asked[0 if before is None else len(before.inputs) :], points])
+    answered = Answered(fresh, rational_answers(oracle, scattered(from_float64(fresh))))
+    answered = answered if before is None else before + answered
+    sizes = _plain_sizes(answered.inputs, network.outputs) if rough else parameters.term_sizes(answered.inputs)
+    batch = scattered(from_float64(answered.inputs))
+    rounding = _plain_sizes(answered.inputs, network.outputs) * _error_unit(oracle)
+    return _Descent(answered, batch, 1 / sizes, rounding, oracle.context.answer_bits).run(parameters)
+
+
+def _error_unit(oracle: CountingOracle) -> float:
+    """What was measured of the rounding of answers: a bound on the error over 1 + max |x|, 0 where none was."""
+    context = oracle.context
+    if not isinstance(context, RoundedContext) or context.error_unit is None:
+        return 0.0
+    return to_float(context.error_unit)
+
+
+def rational_answers(oracle: CountingOracle, batch: PointBatch) -> np.ndarray:
+    """Answers as the rationals that they are, (points, outputs); queries count as ``measure``."""
     answers = oracle.ask(batch, "measure")
-    target = np.array([oracle.context.rational(x) for x in answers.ravel()], dtype=object).reshape(answers.shape)
-    weights = 1 / (_plain_sizes(inputs, network.outputs) if rough else parameters.term_sizes(inputs))
-    return _Descent(inputs, batch, target, weights, oracle.context.answer_bits).run(parameters)
+    return np.array([oracle.context.rational(x) for x in answers.ravel()], dtype=object).reshape(answers.shape)
 
 
 def rounding_bound(network: ExactNetwork, rng: np.random.Generator, answer_bits: int) -> float:
@@ -156,7 +184,7 @@ def rounding_bound(network: ExactNetwork, rng: np.random.Generator, answer_bits:
     parameters = _Parameters(network)
     if parameters.count > MOST_PARAMETERS:
         raise ValueError(f"at most {MOST_PARAMETERS} free parameters are bounded, got {parameters.count}")
-    points = _chosen_inputs(parameters, rng, None, strongest=True)
+    points = _chosen_inputs(parameters, rng, None, np.empty((0, network.inputs)), strongest=True)
     answers = _floats(FlintEvaluator(network)(scattered(points))).ravel()
     errors = np.maximum(np.abs(answers), np.finfo(np.float64).tiny) * 2.0**-answer_bits
     matrix = parameters.jacobian(points.to_float64()) / errors[:, None]
@@ -178,17 +206,26 @@ class _Descent:
     """Gauss-Newton on answers that are known.
 
     Attributes:
-        inputs, batch: the same inputs, (points, dimension).
-        target: the answers (points, outputs).
+        answered: inputs (points, dimension) and answers (points, outputs).
+        batch: the same inputs.
         weights: of the answers, one over their rounding up to a factor, (points, outputs).
+        rounding: bounds on the errors of the answers where these were measured, else 0, (points, outputs).
         answer_bits: of the oracle.
     """
 
-    inputs: np.ndarray
+    answered: Answered
     batch: PointBatch
-    target: np.ndarray
     weights: np.ndarray
+    rounding: np.ndarray
     answer_bits: int | None
+
+    @property
+    def inputs(self) -> np.ndarray:
+        return self.answered.inputs
+
+    @property
+    def target(self) -> np.ndarray:
+        return self.answered.answers
 
     def run(self, start: _Parameters) -> Polished | None:
         """Steps on the inputs where the network is right as far as it is known; then on all that it is right at.
@@ -230,25 +267,47 @@ class _Descent:
         unit, shares = _in_units(self._residuals(fitted.parameters).ravel()[rows], self.weights.ravel()[rows])
         found = least_absolute(matrix[:, seen], shares)
         if found is None:
-            return None
+            return self._where_neurons_are_on(fitted.parameters, open_, wrong)
         step = np.zeros(len(open_))
         step[np.flatnonzero(open_)[seen]] = found
         assert self.answer_bits is not None, "exact answers leave nothing to polish"
         return fitted.parameters.moved(step, unit, self.answer_bits + SPARE_BITS)
 
+    def _where_neurons_are_on(
+        self, parameters: _Parameters, open_: np.ndarray, wrong: np.ndarray
+    ) -> _Parameters | None:
+        """Open weights of the last hidden layer, where what they make a neuron add to f is all that is wrong."""
+        rows = parameters.open_rows(open_)
+        if rows is None:
+            return None
+        assert self.answer_bits is not None, "exact answers leave nothing to polish"
+        found = weights_from_outputs(
+            parameters.network, rows, self.inputs[wrong], self._residuals(parameters)[wrong], self.answer_bits
+        )
+        return None if found is None else _Parameters(found)
+
     def _polished(self, fitted: _Fitted) -> Polished:
         parameters, spread = fitted.parameters, fitted.spread
         wrong = self.inputs[self._wrong(parameters, fitted.size)]
         return Polished(
-            parameters.network, _accuracy(parameters, spread, fitted.size), int(np.isinf(spread).sum()), wrong
+            parameters.network,
+            _accuracy(parameters, spread, fitted.size),
+            int(np.isinf(spread).sum()),
+            wrong,
+            self.answered,
+            parameters.open_rows(np.isinf(spread)) or {},
         )
 
     def _wrong(self, parameters: _Parameters, size: fmpq) -> np.ndarray:
         """Inputs (booleans) with residuals far above ``size``: no change of what they do not show would mend that."""
         # Between many bits such a residual is larger in this unit than any double.
-        limit = size * from_float(float(FAR_OFF))
+        limit = size * from_float(FAR_OFF)
         residuals, weights = self._residuals(parameters).ravel(), self.weights.ravel()
-        far = [abs(x) * from_float(float(w)) > limit for x, w in zip(residuals, weights, strict=True)]
+        # What may be rounding alone refutes nothing, however well the others agree.
+        far = [
+            abs(x) * from_float(float(w)) > limit and abs(x) > from_float(float(r))
+            for x, w, r in zip(residuals, weights, self.rounding.ravel(), strict=True)
+        ]
         return np.any(np.reshape(far, self.target.shape), axis=1)
 
     def _agrees(self, fitted: _Fitted, used: np.ndarray) -> bool:
@@ -343,28 +402,6 @@ def _least_squares_of_many(matrix: np.ndarray, sizes: np.ndarray, right: np.ndar
     return inverse @ whole[:, count] / sizes, np.linalg.norm(inverse, axis=1) / sizes
 
 
-def least_absolute(matrix: np.ndarray, right: np.ndarray) -> np.ndarray | None:
-    """The solution that most of the equations agree on, some of which are grossly wrong; None when none is.
-
-    Least absolute residuals by least squares that are weighted again and again.
-    """
-    if matrix.shape[1] == 0 or len(matrix) < matrix.shape[1] + LEAST_AGREEING:
-        return None
-    solution = np.linalg.lstsq(matrix, right)[0]
-    for _ in range(REWEIGHTED):
-        rest = np.abs(right - matrix @ solution)
-        weights = 1 / np.sqrt(np.maximum(rest, RESIDUAL_SHARE * np.max(np.abs(right))))
-        solution = np.linalg.lstsq(matrix * weights[:, None], right * weights)[0]
-    size = np.max(np.abs(right))
-    fits = np.abs(right - matrix @ solution) <= FITTING_SHARE * size
-    if fits.sum() < matrix.shape[1] + LEAST_AGREEING:
-        return None
-    # The others have still pulled at it a little.
-    solution = np.linalg.lstsq(matrix[fits], right[fits])[0]
-    fits = np.abs(right - matrix @ solution) <= RESIDUAL_SHARE * size
-    return solution if fits.sum() >= matrix.shape[1] + LEAST_AGREEING else None
-
-
 def _accuracy(parameters: _Parameters, spread: np.ndarray, size: fmpq) -> int:
     """Bits of the row that is known worst, three standard deviations taken for its error."""
     worst = 3 * parameters.worst_share(np.where(np.isinf(spread), 0, spread))
@@ -413,6 +450,30 @@ class _Parameters:
                 back = (back @ self._weights64[layer]) * sides[layer - 1][:, None, :]
         return np.concatenate(blocks[::-1], axis=1)[:, self.free]
 
+    def open_rows(self, open_: np.ndarray) -> dict[int, list[int]] | None:
+        """Free parameters that are open, as weights of rows of the last hidden layer; None if others are, too."""
+        whole = np.zeros(len(self.free), dtype=bool)
+        whole[self.free] = open_
+        stop = len(whole) - self._masks[-1].size
+        mask = self._masks[-2]
+        last = whole[stop - mask.size : stop].reshape(mask.shape)
+        if last[:, :-1].sum() < whole.sum():
+            return None
+        return {int(q): np.flatnonzero(last[q]).tolist() for q in np.flatnonzero(last.any(axis=1))}
+
+    def seldom_on(self, asked: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Indices of points for rows that act at too few of the inputs asked to determine their weights."""
+        biases = np.cumsum([mask.shape[1] for mask in self._masks for _ in mask]) - 1
+        columns = (np.cumsum(self.free) - 1)[biases[self.free[biases]]]
+        fewest = [MANY * mask.shape[1] for mask in self._masks for _ in mask]
+        needed = np.array(fewest)[self.free[biases]] - np.count_nonzero(self.jacobian(asked)[:, columns], axis=0)
+        acts = self.jacobian(points)[:, columns] != 0
+        chosen = [
+            np.flatnonzero(own)[: max(0, more)] // self.network.outputs
+            for own, more in zip(acts.T, needed, strict=True)
+        ]
+        return np.unique(np.concatenate(chosen))
+
     def term_sizes(self, points: np.ndarray) -> np.ndarray:
         """The terms that f is summed from, in all layers, without their signs: (points, outputs).
 
@@ -455,24 +516,30 @@ class _Parameters:
 
 
 def _chosen_inputs(
-    parameters: _Parameters, rng: np.random.Generator, near: np.ndarray | None, *, strongest: bool
+    parameters: _Parameters,
+    rng: np.random.Generator,
+    near: np.ndarray | None,
+    asked: np.ndarray,
+    *,
+    strongest: bool,
 ) -> DyadicMatrix:
-    """Inputs at which the parameters are determined as well as many candidates allow, and as many at random.
+    """Inputs at which the parameters are determined as well as many candidates allow, and more at random.
 
-    All at random where the parameters are many. ``strongest``: answers are rounded from the terms of the network, and
-    candidates are also those of very many inputs at which a parameter stands out most from this rounding.
+    Only for what the inputs ``asked`` (inputs, dimension) do not show. All at random where the parameters are many.
+    ``strongest``: answers are rounded from the terms of the network, and candidates are also those of very many inputs
+    at which a parameter stands out most from this rounding.
     """
     outputs = parameters.network.outputs
     needed = -(-parameters.count // outputs)
-    spare = math.ceil(SPARE * needed) + 8
     many = parameters.count > MOST_PARAMETERS
     inputs, count = parameters.network.inputs, (1 if many else CANDIDATES) * needed
     drawn = [gaussian_points(count, inputs, scale, rng) for scale in SCALES]
     if near is not None and len(near):
         spread = rng.standard_normal((NEAR, *near.shape)) * (1 + np.max(np.abs(near), axis=1, keepdims=True))
         beside = (near + spread * NEAR_SHARES[:, None, None]).reshape(-1, inputs)
+        most = count // NEAR if many else count
         drawn.append(
-            from_float64(np.round(beside[rng.permutation(len(beside))[:count]] * 2.0**NEAR_BITS) / 2.0**NEAR_BITS)
+            from_float64(np.round(beside[rng.permutation(len(beside))[:most]] * 2.0**NEAR_BITS) / 2.0**NEAR_BITS)
         )
     drawn.extend(_showing(parameters, drawn, rng))
     if strongest and not many:
@@ -480,20 +547,53 @@ def _chosen_inputs(
     exponent = max(points.exponent for points in drawn)
     rows = [row for points in drawn for row in points.at_exponent(exponent).tolist()]
     random = rng.permutation(len(SCALES) * count)[: MANY * needed if many else count].tolist()
+    if many and len(asked):
+        random = []  # what is missing shows at inputs that were drawn for it
     order = [*random, *range(len(SCALES) * count, len(rows))]
     candidates = DyadicMatrix(fmpz_mat(len(order), inputs, [x for k in order for x in rows[k]]), exponent)
+    if len(asked):
+        return _rows(candidates, _lacking(parameters, asked, candidates.to_float64(), strongest=strongest))
     if many:
         return candidates
-    points = candidates.to_float64()
-    sizes = parameters.term_sizes(points) if strongest else _plain_sizes(points, outputs)
-    jacobian = parameters.jacobian(points) / sizes.reshape(-1, 1)
+    jacobian = _weighted(parameters, candidates.to_float64(), strongest=strongest)
+    best = _best(jacobian, outputs)[:needed]
+    return _rows(candidates, _with_spare(best, needed, len(order)))
+
+
+def _weighted(parameters: _Parameters, points: np.ndarray, *, strongest: bool) -> np.ndarray:
+    """The Jacobian with every row over what rounds there, up to a factor."""
+    sizes = parameters.term_sizes(points) if strongest else _plain_sizes(points, parameters.network.outputs)
+    return parameters.jacobian(points) / sizes.reshape(-1, 1)
+
+
+def _best(jacobian: np.ndarray, outputs: int) -> list[int]:
+    """Inputs in the order in which they show the parameters (columns, brought to one size) best."""
     sizes = np.linalg.norm(jacobian, axis=0)
     *_, pivots = qr((jacobian / np.where(sizes > 0, sizes, 1)).T, mode="r", pivoting=True)
-    best = list(dict.fromkeys(int(k) // outputs for k in pivots))[:needed]
-    others = [k for k in range(len(order)) if k not in set(best)][:spare]
-    chosen = [*best, *others]
-    entries = candidates.mantissa.tolist()
-    return DyadicMatrix(fmpz_mat(len(chosen), inputs, [x for k in chosen for x in entries[k]]), exponent)
+    return list(dict.fromkeys(int(k) // outputs for k in pivots))
+
+
+def _with_spare(best: Sequence[int], needed: int, count: int) -> np.ndarray:
+    """Chosen inputs of ``count``, and further ones in the order that they have."""
+    chosen = set(best)
+    others = [k for k in range(count) if k not in chosen][: math.ceil(SPARE * needed) + 8]
+    return np.array([*best, *others], dtype=int)
+
+
+def _lacking(parameters: _Parameters, asked: np.ndarray, points: np.ndarray, *, strongest: bool) -> np.ndarray:
+    """Indices of points that show what the inputs asked do not: directions, or rows where parameters are many."""
+    if parameters.count > MOST_PARAMETERS:
+        return parameters.seldom_on(asked, points)
+    before, jacobian = (_weighted(parameters, x, strongest=strongest) for x in (asked, points))
+    sizes = np.hypot(np.linalg.norm(before, axis=0), np.linalg.norm(jacobian, axis=0))
+    sizes[sizes == 0] = 1.0
+    _, singular, axes = np.linalg.svd(before / sizes)
+    shown = int(np.sum(singular > SHOWN * singular[0]))
+    if shown == len(axes):
+        return np.empty(0, dtype=int)
+    left = (jacobian / sizes) @ axes[shown:].T
+    needed = -(-left.shape[1] // parameters.network.outputs)
+    return _with_spare(_best(left, parameters.network.outputs)[:needed], needed, len(points))
 
 
 def _standing_out(parameters: _Parameters, rng: np.random.Generator) -> Iterator[DyadicMatrix]:

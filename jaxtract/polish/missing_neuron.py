@@ -7,14 +7,18 @@ too seldom to be walked, is one linear system, of inputs where the network was f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from flint import fmpq_mat
 
 from jaxtract.network.exact_network import ExactNetwork
+from jaxtract.network.float64_layers import Affine, float64_layers, preactivations64
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import scattered
-from jaxtract.polish.gauss_newton import Polished, least_absolute
+from jaxtract.polish.gauss_newton import Polished, rational_answers
+from jaxtract.polish.least_absolute import least_absolute
 from precision.balls import to_float
 from precision.dyadic import from_float, from_float64
 
@@ -78,19 +82,20 @@ def _read(
 ) -> tuple[ExactNetwork, np.ndarray] | None:
     """As ``with_missing_neuron``, from inputs (inputs, dimension) where the network is wrong."""
     unknowns = network.weights[-2].ncols() + 1
+    before = float64_layers(network)[:-2]
     chosen = wrong[rng.permutation(len(wrong))[: ASKED * unknowns // 2]]
     points = np.concatenate([chosen, inputs_beside(wrong, ASKED * unknowns - len(chosen), rng)])
     known, residuals, asked = np.empty((0, unknowns)), np.empty((0, network.outputs)), [points[:0]]
     row, outer = np.zeros(unknowns), np.zeros(network.outputs)
     for _ in range(ROUNDS):
         asked.append(points)
-        known = np.concatenate([known, _features(network, points)])
+        known = np.concatenate([known, _features(before, points)])
         residuals = np.concatenate([residuals, _residuals(oracle, network, points)])
         found = _row(known, residuals)
         if found is None:
             return None
         row, outer, seen = found
-        points = _showing(network, row, seen, wrong, rng)
+        points = _showing(before, row, seen, wrong, rng)
         if not len(points):
             break
     return _extended(network, row, outer), np.concatenate(asked)[known @ row > 0]
@@ -99,13 +104,12 @@ def _read(
 def _residuals(oracle: CountingOracle, network: ExactNetwork, points: np.ndarray) -> np.ndarray:
     """f less the network, evaluated without rounding, (points, outputs)."""
     batch = scattered(from_float64(points))
-    answers = oracle.ask(batch, "measure")
-    target = np.array([oracle.context.rational(x) for x in answers.ravel()], dtype=object).reshape(answers.shape)
-    return np.array([[to_float(x) for x in row] for row in target - FlintEvaluator(network)(batch)])
+    left = rational_answers(oracle, batch) - FlintEvaluator(network)(batch)
+    return np.array([[to_float(x) for x in row] for row in left])
 
 
 def _showing(
-    network: ExactNetwork, row: np.ndarray, seen: np.ndarray, wrong: np.ndarray, rng: np.random.Generator
+    before: Sequence[Affine], row: np.ndarray, seen: np.ndarray, wrong: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Inputs at which the neuron should be on and reads one of the activations that were zero so far.
 
@@ -113,23 +117,23 @@ def _showing(
     ways those where as little as can be is read that is not known: it may turn the neuron off.
     """
     starts = np.concatenate([wrong, inputs_beside(wrong, POOL, rng)])
-    starts = starts[_features(network, starts) @ row > 0]
+    starts = starts[_features(before, starts) @ row > 0]
     if not len(starts):
         return starts
     chosen = []
     for i in np.flatnonzero(~seen):
         points = starts[rng.integers(len(starts), size=CLIMBERS)]
-        heights, met = _heights(network, points)[:, i], [points[:0]]
+        heights, met = _heights(before, points)[:, i], [points[:0]]
         for _ in range(CLIMB):
             sizes = np.max(np.abs(points), axis=1, keepdims=True) * np.exp2(-rng.uniform(0, 8, (CLIMBERS, 1)))
             moved = _on_grid(points + sizes * rng.standard_normal(points.shape))
-            higher = _heights(network, moved)[:, i]
-            on = _features(network, moved) @ row > 0
+            higher = _heights(before, moved)[:, i]
+            on = _features(before, moved) @ row > 0
             met.append(moved[on & (higher > 0)])
             better = on & (higher > heights)
             points[better], heights[better] = moved[better], higher[better]
         candidates = np.concatenate(met)
-        known = _features(network, candidates)
+        known = _features(before, candidates)
         read, sure = known[:, ~seen].sum(axis=1), known @ row
         order = np.argsort(read / sure)
         order = order[known[order, i] > LEAST_READ * sure[order]]
@@ -148,20 +152,15 @@ def inputs_beside(wrong: np.ndarray, count: int, rng: np.random.Generator) -> np
     return _on_grid(centres + sizes[:, None] * rng.standard_normal(centres.shape))
 
 
-def _features(network: ExactNetwork, points: np.ndarray) -> np.ndarray:
+def _features(before: Sequence[Affine], points: np.ndarray) -> np.ndarray:
     """Activations of the layer before the last hidden one, in float64, and 1: (points, width + 1)."""
-    states = points if len(network.weights) == 2 else np.maximum(_heights(network, points), 0)
+    states = np.maximum(_heights(before, points), 0) if before else points
     return np.concatenate([states, np.ones((len(points), 1))], axis=1)
 
 
-def _heights(network: ExactNetwork, points: np.ndarray) -> np.ndarray:
+def _heights(before: Sequence[Affine], points: np.ndarray) -> np.ndarray:
     """Pre-activations of this layer, (points, width); the input itself where there is no layer before."""
-    states = points
-    for level, (weight, bias) in enumerate(zip(network.weights[:-2], network.biases[:-2], strict=True)):
-        rows = np.array([[to_float(x) for x in row] for row in weight.tolist()])
-        before = np.maximum(states, 0) if level else states
-        states = before @ rows.T + np.array([to_float(x) for x in bias.entries()])
-    return states
+    return preactivations64(before, points)[-1] if before else points
 
 
 def _row(known: np.ndarray, residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:

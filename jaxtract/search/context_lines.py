@@ -24,11 +24,12 @@ from flint import fmpq
 from jaxtract.oracle.counting import Purpose
 from jaxtract.oracle.oracle import OracleError
 from jaxtract.oracle.points import PointBatch, on_lines
-from jaxtract.search.lines import Cluster, LineProfile
+from jaxtract.search.lines import Cluster, Line, LineProfile
 from jaxtract.search.random_lines import position_bits
 from precision.context import Context, Number
 from precision.dyadic import (
     DyadicMatrix,
+    dyadic_matrix,
     floor_log2,
     floor_to_grid,
     power_of_two,
@@ -97,6 +98,13 @@ def settings_for(
         cells=tuple(cells),
         size=size,
     )
+
+
+def search_line(asker: Asker, line: Line, settings: LineSettings) -> LineProfile:
+    """``search_lines`` for a single line, whose base and direction are dyadic."""
+    bases, directions = (dyadic_matrix([ends], len(line.base)) for ends in (line.base, line.direction))
+    (profile,) = search_lines(asker, bases, directions, settings=settings)
+    return profile
 
 
 def search_lines(

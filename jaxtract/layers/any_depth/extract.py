@@ -8,7 +8,6 @@ those boundaries, its signs from what lies behind it; what fresh queries refute 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import time
 from collections.abc import Callable, Sequence
 
@@ -30,6 +29,7 @@ from jaxtract.layers.any_depth.rows.walked_rows import WalkedRows
 from jaxtract.layers.any_depth.signs.sign_sources import SignSources
 from jaxtract.layers.any_depth.skips.carried import plain_rows
 from jaxtract.layers.any_depth.skips.read_with_skips import SkipReader
+from jaxtract.layers.any_depth.unseen.bends_at_sources import complete_at_sources
 from jaxtract.layers.any_depth.whole.assemble import Assembly
 from jaxtract.layers.any_depth.whole.examine import Examiner
 from jaxtract.layers.any_depth.whole.extreme_lines import extreme_line
@@ -40,12 +40,12 @@ from jaxtract.oracle.counting import BudgetSpent, CountingOracle
 from jaxtract.oracle.oracle import Oracle
 from jaxtract.report.outcome import Extraction, Outcome
 from jaxtract.report.progress import NoProgressMeter, ProgressMeter
-from jaxtract.search.context_lines import LineSettings, search_lines, settings_for
+from jaxtract.search.context_lines import LineSettings, search_line, settings_for
 from jaxtract.search.lines import Line, LineProfile
 from jaxtract.search.random_lines import random_line
 from jaxtract.signs.plainest import plainest, without_opposites
 from precision.context import Context
-from precision.dyadic import dyadic_matrix, from_float, round_to_grid
+from precision.dyadic import from_float, round_to_grid
 
 ROUNDED_REACH_BITS = 8
 """Lines of rounded answers are searched to 2^8, and further while their ends still bend."""
@@ -122,6 +122,7 @@ class AnyDepth:
         self.options = options
         self.first_line = first_line
         self.skips_tried = False
+        self.tried_at_sources: set[tuple[int, int, int]] = set()
         counted = (
             oracle
             if isinstance(oracle, CountingOracle)
@@ -196,9 +197,7 @@ class AnyDepth:
     def _search_first_line(self) -> tuple[Line, LineProfile]:
         line = random_line(self.state.oracle.inputs, self.state.rng)
         self.state.progress.phase("search")
-        bases, directions = (dyadic_matrix([ends], self.state.oracle.inputs) for ends in (line.base, line.direction))
-        (profile,) = search_lines(self.state.oracle, bases, directions, settings=self.state.settings)
-        return line, profile
+        return line, search_line(self.state.oracle, line, self.state.settings)
 
     def _rounds(self) -> Outcome:
         left, stuck = self.options.rounds, None
@@ -227,7 +226,7 @@ class AnyDepth:
                 self.state.insistent, self.state.blocked = True, 0
                 self.state.done.clear()
                 continue
-            if self.state.hasty and self.linear_units.find():
+            if self._complete_at_sources() or (self.state.hasty and self.linear_units.find()):
                 continue
             left -= 1
             plain_failed = left < 0 or (self.state.patience <= 0 and not self.skips_tried)
@@ -240,6 +239,19 @@ class AnyDepth:
                 self.state.blocked = 0
             self.state.done.clear()
             self._add_lines(self._next_lines(bad))
+
+    def _complete_at_sources(self) -> bool:
+        """Whether open weights came out where the neurons that they read switch on."""
+        if not self.state.numbers.exact:
+            return False
+        for level in range(2, len(self.state.signed_layers()) + 1):
+            tried = (level, self.state.versions[level], len(self.state.pool.lines))
+            if tried not in self.tried_at_sources and any(row.missing for row in self.state.layers[level - 1].rows):
+                self.tried_at_sources.add(tried)
+                self.state.progress.phase("measure")
+                if complete_at_sources(self.state, level):
+                    return True
+        return False
 
     def _read_with_skips(self) -> bool:
         """What is left without the plain hypothesis: True when a network with skips is found and not refuted.
@@ -275,7 +287,7 @@ class AnyDepth:
             random_line(rank, self.state.rng, [round_to_grid(from_float(x), COUNTEREXAMPLE_BITS) for x in base])
             for base in counterexamples[:2]
         ]
-        oriented = list(itertools.takewhile(lambda layer: all(layer.signs), self.state.layers))
+        oriented = self.state.signed_layers()
         while len(lines) < 2:
             if not oriented or self.state.rng.random() < RANDOM_LINES:
                 lines.append(random_line(rank, self.state.rng))

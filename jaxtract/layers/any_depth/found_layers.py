@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from flint import arb, arb_mat, fmpq, fmpz, fmpz_mat
@@ -15,6 +15,9 @@ from precision.context import FEW_BITS, Number, common_denominator
 
 ALIKE_BITS, LEAST_ALIKE = 14, 4
 """Rows that agree to so many bits, in all weights known of both, are those of one neuron; the fewest such weights."""
+
+TOLD_BITS = 12
+"""Bits to which an open weight must be told, against the largest of its row."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +103,22 @@ class Row:
             return Row(list(weights), bias, self.seen_at, sightings=self.sightings)
         return Row([fmpq(w) for w in weights], fmpq(bias), self.seen_at, linear=self.linear)
 
+    def fill(self, weights: Mapping[int, Number]) -> bool:
+        """Set open weights, by neuron, that are known in the scale of ``in_integers``; whether any was."""
+        factor = self.integer_factor()
+        scaled = {i: weight / factor for i, weight in weights.items()}
+        told = {i: weight for i, weight in scaled.items() if self.tells(weight)}
+        for neuron, weight in told.items():
+            self.weights[neuron] = weight
+        return bool(told)
+
+    def tells(self, weight: Number) -> bool:
+        """Whether a weight is known well enough to be set: one that may be anything is better left open."""
+        if not isinstance(weight, arb):
+            return True
+        size = max((abs(w) for w in self.weights if w is not None), default=abs(weight))
+        return accuracy_bits(weight, size) >= TOLD_BITS
+
     def negative(self) -> Row:
         """-z: the same boundary, the other side."""
         output = None if self.output is None else Output(self.output.weights, -self.output.side)
@@ -179,6 +198,11 @@ class FoundLayer:
         """Rows multiplied by their known signs."""
         rows = [row.negative() if sign < 0 else row for row, sign in zip(self.rows, self.signs, strict=True)]
         return FoundLayer(rows, [abs(sign) for sign in self.signs])
+
+    def fill(self, weights: Mapping[tuple[int, int], Number]) -> None:
+        """``Row.fill`` for open weights by (row, neuron of the layer before)."""
+        for reader in {reader for reader, _ in weights}:
+            self.rows[reader].fill({i: weight for (row, i), weight in weights.items() if row == reader})
 
 
 def rescaled_columns(rows: Sequence[Row], factors: Sequence[Number]) -> list[Row]:

@@ -20,7 +20,7 @@ from jaxtract.oracle.counting import CountingOracle
 from jaxtract.polish.gauss_newton import Polished
 from jaxtract.report.progress import ProgressMeter
 from jaxtract.search.context_lines import LineSettings
-from precision.balls import vanishes
+from precision.balls import quotient, to_float, vanishes
 from precision.context import Context
 
 MOST_DEPTH = 64
@@ -33,6 +33,9 @@ DEEP, PATIENCE_BEFORE, PATIENCE_FROM = 3, 2, 1
 
 Few of the kinks of a line are of a deep layer, and lines are dear there.
 """
+
+TOGETHER = 2.0**-8
+"""Two kinks are taken for one where they are nearer to it than this share of what is between its neighbours."""
 
 Kink = tuple[int, int]
 """(line, kink on it)"""
@@ -103,14 +106,14 @@ class Recovery:
         self._met: dict[int, Met] = {}
         self._stacks: dict[int, tuple[list[tuple[Row, int]], KnownLayers]] = {}
 
-    def renewed(self, level: int) -> None:
+    def renewed(self, level: int, *, patience: int = PATIENCE) -> None:
         """Something new is known of a layer: what was tried in vain behind it may now lead somewhere."""
         for later in range(level, len(self.versions)):
             self.versions[later] += 1
         self.done.clear()
         self.blocked = 0
         self.insistent = False
-        self.patience = PATIENCE
+        self.patience = patience
         self.progress.neurons(sum(len(layer.rows) for layer in self.layers), None)
 
     @property
@@ -131,6 +134,8 @@ class Recovery:
         if not self.layers:
             return kinks
         left = self._not_on_boundaries(kinks)
+        if self.numbers.few_bits and left:
+            left = self._not_between_boundaries(left)
         sources = [sorted({i for row in layer.rows for i in row.missing}) for layer in self.layers[1:]]
         if not for_certain or not left or not any(sources):
             return left
@@ -160,6 +165,32 @@ class Recovery:
                 )
         return [kink for kink in left if not any(kink in one.zeros for one in met)]
 
+    def _not_between_boundaries(self, kinks: Sequence[Kink]) -> list[Kink]:
+        """Those that are not two boundaries of known neurons, on both sides of the kink and too near to be told apart.
+
+        The pieces beside two such kinks meet between them, at none of the two.
+        """
+        places = []
+        for i, k in kinks:
+            line = self.pool.lines[i]
+            places += [(i, line.middle(k)), (i, line.kinks[k]), (i, line.middle(k + 1))]
+        known = self.known(len(self.layers))
+        heights, scales = self.pool.heights(known, places)
+        tables = [
+            [[to_float(quotient(x, c)) for x in z] for z, c in zip(h.tolist(), scales, strict=True)] for h in heights
+        ]
+        left = []
+        for place, kink in zip(range(0, len(places), 3), kinks, strict=True):
+            before = behind = False
+            for table, linear in zip(tables, known.linear, strict=True):
+                low, at, high = np.array(table[place : place + 3])
+                near = ~linear & (low * high < 0) & (np.abs(at) < TOGETHER * np.abs(high - low))
+                before |= bool(np.any(near & (at * high > 0)))
+                behind |= bool(np.any(near & (at * high < 0)))
+            if not (before and behind):
+                left.append(kink)
+        return left
+
     def known(self, depth: int) -> KnownLayers:
         """The first ``depth`` layers; the same object as long as nothing changed."""
         rows = [row for layer in self.layers[:depth] for row in layer.rows]
@@ -181,8 +212,11 @@ class Recovery:
         """
         if not self.numbers.exact or not self.layers:
             return None
-        signed = itertools.takewhile(lambda layer: all(layer.signs), self.layers)
-        return self.known(min(len(list(signed)) + 1, len(self.layers)))
+        return self.known(min(len(self.signed_layers()) + 1, len(self.layers)))
+
+    def signed_layers(self) -> list[FoundLayer]:
+        """The first layers, up to one of which a sign is open."""
+        return list(itertools.takewhile(lambda layer: all(layer.signs), self.layers))
 
     def carry_scales(self, level: int, factors: Sequence[fmpq]) -> None:
         """Rows are known up to scale; later columns follow when the integer multiples of a layer's rows change.

@@ -13,7 +13,7 @@ from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern
 from jaxtract.geometry.on_line import LineImage, image_of, zeros_on_line
 from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.measurement.balls import measured_profile, measuring, searching
-from jaxtract.measurement.gradients import gradient_columns, whole_gradient
+from jaxtract.measurement.gradients import gradient_columns, gradients_on_line
 from jaxtract.measurement.noise import term_size
 from jaxtract.search.context_lines import Asker, LineSettings, search_lines
 from jaxtract.search.lines import Line, LineProfile
@@ -182,13 +182,9 @@ class Pool:
 
     def _measure_alike(self, searched: SearchedLine, pieces: Sequence[int], known: Sequence[int]) -> None:
         """The gradients in regions of one line of which the same columns are known."""
-        axes = [k for k in range(self.inputs) if k != searched.line.pivot and k not in known]
-        columns = gradient_columns(self.asker, searched.line, searched.profile, pieces, axes)
-        for piece, gradient in zip(pieces, columns, strict=True):
-            slope = searched.profile.pieces[piece].slope
-            before = [searched.columns[piece][k][:, None] for k in known]
-            whole = np.concatenate([gradient, *before], axis=1)
-            searched.gradients[piece] = whole_gradient(searched.line, slope, whole, [*axes, *known])
+        before = [{k: searched.columns[piece][k] for k in known} for piece in pieces]
+        gradients = gradients_on_line(self.asker, searched.line, searched.profile, pieces, before)
+        searched.gradients.update(zip(pieces, gradients, strict=True))
 
     def measure_one_axis(self, kinks: Sequence[tuple[int, int]], rng: np.random.Generator) -> None:
         """One column of the gradients on both sides of kinks, the same all along a line; one query a region."""
@@ -259,11 +255,11 @@ class Pool:
         """Positions of kinks (line, kink)."""
         return [(i, self.lines[i].kinks[k]) for i, k in kinks]
 
-    def crossings(self, layers: KnownLayers, missing: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
+    def crossings(self, layers: KnownLayers) -> tuple[list[int], list[int]]:
         """For every neuron of the last layer: kinks that are its zeros, and zeros on the lines where no kink is.
 
-        Where f is constant along a line nothing of a layer need be seen: zeros there are not counted.
-        ``missing``: its open weights; where such a neuron is on nothing is predicted.
+        Where f is constant along a line nothing of a layer need be seen: zeros there are not counted. Where a neuron is
+        on that is read with an open weight nothing is predicted.
         """
         width = layers.widths[-1]
         seen, unseen = np.zeros(width, dtype=int), np.zeros(width, dtype=int)
@@ -275,13 +271,13 @@ class Pool:
             z = heights[-1].tolist()
             sides = np.array([[int(x > 0) - int(x < 0) for x in row] for row in z], dtype=int)
             sides = np.where(layers.linear[-1], 1, sides.reshape(len(places), width))
-            patterns = layers.patterns(heights)
-            certain = np.array([not layers.in_doubt(pattern, layers.depth - 1) for pattern in patterns])
-            known = np.repeat(certain[:, None], width, axis=1)
-            if any(missing):
+            known = np.ones((len(places), width), dtype=bool)
+            if layers.any_open:
+                patterns = layers.patterns(heights)
+                known[[layers.in_doubt(pattern, layers.depth - 1) for pattern in patterns]] = False
                 before = np.stack([pattern[-2] for pattern in patterns])
-                for i, open_weights in enumerate(missing):
-                    known[:, i] &= ~before[:, list(open_weights)].any(axis=1)
+                for neuron, source in layers.open[-1]:
+                    known[:, neuron] &= ~before[:, source]
             seen += np.sum((sides == 0) & known, axis=0)
             bending = np.array([any(not vanishes(x) for x in piece.slope) for piece in line.profile.pieces])
             crossed = (sides[:-1] * sides[1:] < 0) & known[:-1] & known[1:]

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 from flint import fmpq
 
-from jaxtract.layers.any_depth.kinks.input_slice import InputSlice, whole_space
+from jaxtract.layers.any_depth.kinks.input_slice import InputSlice, embed_point, whole_space
 from jaxtract.measurement.balls import measured_profile
 from jaxtract.measurement.gradients import gradient_columns, whole_gradient
 from jaxtract.oracle.points import scattered
-from jaxtract.search.context_lines import Asker, LineSettings, search_lines
+from jaxtract.search.context_lines import Asker, LineSettings, search_line
 from jaxtract.search.lines import Line
-from precision.balls import middles, steepest, to_float, vanishes
+from precision.balls import middle, steepest, to_float, vanishes
 from precision.context import Context, common_denominator
 from precision.dyadic import dyadic_matrix, floor_log2, power_of_two, round_to_grid
 
@@ -71,14 +71,12 @@ def _changes(context: Context, there: np.ndarray, here: np.ndarray, beside: np.n
 
 def _unseen_line(chosen: InputSlice, point: Sequence[fmpq], rng: np.random.Generator, bits: int | None) -> Line:
     """A line through a point in a random dyadic direction that all basis rows take to zero, rounded to so many bits."""
-    assert chosen.basis is not None
     rest = [k for k in range(chosen.inputs) if k not in set(chosen.axes)]
     numbers = np.array([fmpq(int(x)) for x in rng.integers(-8, 9, len(rest))], dtype=object)
-    image = middles((chosen.basis[:, rest] @ numbers)[:, None])
-    own = middles(chosen.basis[:, list(chosen.axes)]).solve(image).entries()
-    way = [fmpq(0)] * chosen.inputs
-    for axis, value in [*((a, -x) for a, x in zip(chosen.axes, own, strict=True)), *zip(rest, numbers, strict=True)]:
-        way[axis] = value
+    beside = np.full(chosen.inputs, fmpq(0), dtype=object)
+    beside[rest] = numbers
+    on_slice = embed_point(chosen, [middle(x) for x in chosen.equivalent(beside[None, :])[0]])
+    way = [a - b for a, b in zip(beside, on_slice, strict=True)]
     if bits is None:
         common = fmpq(common_denominator(way))
         way = [x * common * power_of_two(-floor_log2(common)) for x in way]
@@ -92,9 +90,7 @@ def widened(asker: Asker, chosen: InputSlice, line: Line, settings: LineSettings
 
     The line is searched, and every coordinate asked in one of its regions. The same slice where that shows nothing new.
     """
-    bases, directions = (dyadic_matrix([ends], chosen.inputs) for ends in (line.base, line.direction))
-    (found,) = search_lines(asker, bases, directions, settings=settings)
-    profile = measured_profile(asker, found)
+    profile = measured_profile(asker, search_line(asker, line, settings))
     slopes = [max(abs(to_float(x)) for x in piece.slope) for piece in profile.pieces]
     steep = int(np.argmax(slopes))
     others = [k for k in range(chosen.inputs) if k != line.pivot]

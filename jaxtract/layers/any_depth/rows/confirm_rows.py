@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from scipy.stats import binom
 
+from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, stacked
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.walk.predicted import visible_places
@@ -17,8 +18,8 @@ What is behind a neuron is not always on, so that it is not seen everywhere; a d
 is met only in the cells of the layers before it that the walk has been to. Between the two more places are asked.
 """
 
-SELDOM = 1e-3
-"""A row is refuted that is seen so seldom as one of its layer would be in one case of so many."""
+SELDOM, DOUBTFUL = 1e-3, 0.1
+"""A row is refuted that is seen so seldom as one of its layer would be in one case of so many; or asked about."""
 
 CONFIRMATIONS = 4
 """Times that places are asked for a row that is neither refuted nor believed."""
@@ -26,14 +27,17 @@ CONFIRMATIONS = 4
 
 def confirmed(state: Recovery, level: int, rows: Sequence[Row]) -> list[Row]:
     """Rows that predict where else f bends: a deeper neuron walked by mistake does so in a few cells only."""
-    rows = [row for row, seldom in zip(rows, _seldom_beside_known(state, level, rows), strict=True) if not seldom]
     if not rows:
         return []
-    candidate = stacked(state.slice.rank, [*state.layers[: level - 1], FoundLayer(list(rows), [0] * len(rows))])
-    seen, unseen = state.pool.crossings(candidate, [row.missing for row in rows])
+    rows, seen, unseen, chances = _not_seldom(state, level, rows)
+    candidate = _with_layer(state, level, rows)
     # The sighting that the row comes from proves nothing.
     seen = [max(s - 1, 0) for s in seen]
-    doubtful = [i for i in range(len(rows)) if seen[i] < 2 or seen[i] < MOSTLY_SEEN * (seen[i] + unseen[i])]
+    doubtful = [
+        i
+        for i, (s, u, chance) in enumerate(zip(seen, unseen, chances, strict=True))
+        if s < 2 or _share(s, u) < MOSTLY_SEEN or chance < DOUBTFUL
+    ]
     for _ in range(CONFIRMATIONS):
         if not doubtful:
             break
@@ -52,12 +56,11 @@ def review(state: Recovery) -> None:
     """Drop rows that the lines searched since then refute, and what was read behind them."""
     for level in range(2, len(state.layers) + 1):
         layer = state.layers[level - 1]
-        seen, unseen = state.pool.crossings(state.known(level), [row.missing for row in layer.rows])
-        seldom = seldom_seen(seen, unseen)
+        seen, unseen = state.pool.crossings(state.known(level))
         kept = [
             k
-            for k, (s, u) in enumerate(zip(seen, unseen, strict=True))
-            if not seldom[k] and (u < 3 or _share(s, u) >= LEAST_SEEN)
+            for k, (s, u, chance) in enumerate(zip(seen, unseen, chances_unseen(seen, unseen), strict=True))
+            if chance >= SELDOM and (u < 3 or _share(s, u) >= LEAST_SEEN)
         ]
         if len(kept) < len(layer.rows):
             state.layers = state.layers[:level]
@@ -70,20 +73,25 @@ def review(state: Recovery) -> None:
             return
 
 
-def _seldom_beside_known(state: Recovery, level: int, rows: Sequence[Row]) -> list[bool]:
-    """Which of some rows are seen too seldom beside those that their layer has already."""
+def _not_seldom(
+    state: Recovery, level: int, rows: Sequence[Row]
+) -> tuple[list[Row], list[int], list[int], list[float]]:
+    """Those rows that are seen as often as the ones that their layer has already: (rows, seen, unseen, chances)."""
     known = state.layers[level - 1].rows if level <= len(state.layers) else []
-    if not known or not rows:
-        return [False] * len(rows)
-    both = FoundLayer([*known, *rows], [0] * (len(known) + len(rows)))
-    seen, unseen = state.pool.crossings(
-        stacked(state.slice.rank, [*state.layers[: level - 1], both]), [row.missing for row in both.rows]
-    )
-    return seldom_seen(seen, unseen)[len(known) :]
+    both = [*known, *rows]
+    seen, unseen = state.pool.crossings(_with_layer(state, level, both))
+    chances = chances_unseen(seen, unseen) if known else [1.0] * len(rows)
+    kept = [k for k in range(len(known), len(both)) if chances[k] >= SELDOM]
+    return [both[k] for k in kept], [seen[k] for k in kept], [unseen[k] for k in kept], [chances[k] for k in kept]
 
 
-def seldom_seen(seen: Sequence[int], unseen: Sequence[int]) -> list[bool]:
-    """Neurons that are seen at their predicted zeros much more seldom than the others of their layer.
+def _with_layer(state: Recovery, level: int, rows: Sequence[Row]) -> KnownLayers:
+    """Some rows over the layers before theirs."""
+    return stacked(state.slice.rank, [*state.layers[: level - 1], FoundLayer(list(rows), [0] * len(rows))])
+
+
+def chances_unseen(seen: Sequence[int], unseen: Sequence[int]) -> list[float]:
+    """How likely a neuron is seen at its predicted zeros as seldom as it is, by the others of its layer.
 
     What is behind a layer reads all of its neurons, and hides them at the same places. A deeper neuron walked by
     mistake, all of whose changes are those of the layers before, is hidden where its own layer's change.
@@ -93,7 +101,7 @@ def seldom_seen(seen: Sequence[int], unseen: Sequence[int]) -> list[bool]:
     for s, u in zip(seen, unseen, strict=True):
         others = all_seen + all_unseen - s - u
         rate = (all_unseen - u + 1) / (others + 2)
-        found.append(bool(others and binom.sf(u - 1, s + u, rate) < SELDOM))
+        found.append(float(binom.sf(u - 1, s + u, rate)) if others else 1.0)
     return found
 
 

@@ -6,23 +6,31 @@ from collections.abc import Sequence
 
 import numpy as np
 from flint import fmpz, nmod_mat
+from scipy.linalg import qr
 
 from jaxtract.geometry.grid import GridVector, floats_to_grid, grid_matrix
 from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.layers.any_depth.kinks.input_slice import InputSlice, whole_space
 from jaxtract.layers.any_depth.kinks.pool import SearchedLine
 from jaxtract.measurement.bend_test import bent
-from jaxtract.measurement.gradients import gradient_columns, whole_gradient
+from jaxtract.measurement.gradients import gradient_columns, gradients_on_line, whole_gradient
 from jaxtract.oracle.points import PointBatch
 from jaxtract.search.context_lines import Asker
 from jaxtract.search.lines import Line, LineProfile
 from precision.ball_algebra import has_balls, reduce_rows
-from precision.balls import to_float
+from precision.balls import bits_in_use, to_float
+from precision.context import FEW_BITS
 from precision.dyadic import DyadicMatrix
 from precision.modular import modular
 
 SPARE_COLUMNS = 4
 """Measured columns beyond the rank, as the sign that the rank is all there is."""
+
+WHOLE = 2
+"""With at most so many inputs a region all columns are measured where every bit counts: steps to one side are enough.
+
+The slope along the line checks all of them then (``gradients_on_line``), but not a part of them.
+"""
 
 _STEPS = (fmpz(-1), fmpz(0), fmpz(1))
 MOSTLY_SEEN = 0.7
@@ -53,6 +61,12 @@ def measure_line(
     columns = np.empty((len(pieces), outputs, 0), dtype=object)
     along = np.array([piece.slope for piece in profile.pieces], dtype=object)[:, :, None]
     size = 12
+    if asker.context.few_bits and not asker.context.rough and inputs <= WHOLE * len(pieces):
+        found = np.stack(gradients_on_line(asker, line, profile, pieces, [{}] * len(pieces)))
+        columns, axes = found[:, :, others], others
+        rank, chosen, regions = _independent(columns)
+        if rank and rank + SPARE_COLUMNS <= len(axes):
+            return _sliced(asker, line, profile, columns, axes, chosen, regions)
     while len(axes) < len(others):
         more = others[len(axes) : len(axes) + size]
         columns = np.concatenate([columns, gradient_columns(asker, line, profile, pieces, more)], axis=2)
@@ -108,6 +122,9 @@ def _independent(columns: np.ndarray) -> tuple[int, list[int], list[tuple[int, i
     """(rank, independent columns, independent (piece, output) rows) of (pieces, outputs, columns), modulo a prime."""
     pieces, outputs, width = columns.shape
     flat = columns.reshape(pieces * outputs, width)
+    if has_balls(flat[:1].tolist()) and bits_in_use() < FEW_BITS:
+        rank, rows, chosen = _independent_by_size(flat)
+        return rank, chosen, [(r // outputs, r % outputs) for r in rows]
     if has_balls(flat[:1].tolist()):
         reduced = reduce_rows(flat.tolist(), width)
         rows = sorted(reduced.chosen)
@@ -115,6 +132,23 @@ def _independent(columns: np.ndarray) -> tuple[int, list[int], list[tuple[int, i
     matrix = modular(flat)
     rows = _pivots(matrix.transpose())
     return len(rows), _pivots(matrix), [(r // outputs, r % outputs) for r in rows]
+
+
+def _independent_by_size(flat: np.ndarray) -> tuple[int, list[int], list[int]]:
+    """(rank, independent rows, independent columns) of balls, from singular values against what errors make of them.
+
+    Errors of elimination add up, until a dimension that every row shows is lost among them. With every row over its
+    error, a matrix of errors of at most one has singular values up to about sqrt(rows) + sqrt(columns), not more.
+    """
+    middles = np.array([[to_float(x) for x in row] for row in flat])
+    errors = np.array([max(float(x.rad()) for x in row) for row in flat])
+    kept = np.flatnonzero(errors > 0)
+    scaled = middles[kept] / errors[kept, None]
+    singular = np.linalg.svd(scaled, compute_uv=False)
+    rank = int(np.sum(singular > sum(np.sqrt(scaled.shape))))
+    *_, columns = qr(scaled, mode="r", pivoting=True)
+    *_, rows = qr(scaled[:, columns[:rank]].T, mode="r", pivoting=True)
+    return rank, sorted(kept[rows[:rank]].tolist()), sorted(columns[:rank].tolist())
 
 
 def _pivots(matrix: nmod_mat) -> list[int]:

@@ -128,7 +128,8 @@ class Growth:
         for row, walk in walks:
             if not walk.inconsistent:
                 for i in row.missing:
-                    row.weights[i] = walk.system.weights.get(i)
+                    weight = walk.system.weights.get(i)
+                    row.weights[i] = weight if weight is None or row.tells(weight) else None
         self._complete_from_pool(layers, layer)
         merged = merge_rows(layer.rows)
         if len(merged) < len(layer.rows):

@@ -18,13 +18,13 @@ from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, 
 from jaxtract.layers.any_depth.kinks.layer_of_kink import LayerOfKink
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
 from jaxtract.layers.any_depth.rows.grow_layers import Growth
-from jaxtract.layers.any_depth.signs.linear_part import LinearPart, linear_part, open_weights_read
+from jaxtract.layers.any_depth.signs.linear_part import LinearPart, linear_part
 from jaxtract.layers.any_depth.walk.layer_rows import rows_past_layer
 from jaxtract.layers.any_depth.walk.row_system import independent
-from precision.context import integer_rows
 
 IN_VAIN = 8
-"""Walks of the next layer that gave nothing, after which it is asked what the last one lacks."""
+"""Walks of the next layer that gave nothing, after which it is asked what the last one lacks; twice as many each time
+that this showed nothing."""
 
 MOST_STEPS = 30
 """Steps of a walk for every unit that it may read."""
@@ -46,6 +46,7 @@ class LinearUnits:
         self._tried: set[tuple[Kink, int, int]] = set()
         self._rows: dict[tuple[int, int], list[Row]] = {}
         self._in_vain: collections.Counter[tuple[int, int]] = collections.Counter()
+        self._fruitless: collections.Counter[tuple[int, int]] = collections.Counter()
 
     def note_in_vain(self, walks: int) -> None:
         """Walks that should have given rows of the next layer, and gave none."""
@@ -54,14 +55,15 @@ class LinearUnits:
     @property
     def due(self) -> bool:
         """Whether enough walks failed, and lines did not show why."""
-        return self.state.hasty and self._in_vain[self._state()] >= IN_VAIN
+        state = self._state()
+        return self.state.hasty and self._in_vain[state] >= IN_VAIN << self._fruitless[state]
 
     def _state(self) -> tuple[int, int]:
         level = len(self.state.layers)
         return level, self.state.versions[level]
 
     def find(self) -> bool:
-        """Whether the last known layer has got a linear row or a sign."""
+        """Whether the last known layer has got a linear row, a sign or a weight."""
         level = len(self.state.layers)
         self._in_vain[self._state()] = 0
         if level < 2 or not self.state.numbers.exact or not all(self.state.layers[level - 2].signs):
@@ -76,12 +78,13 @@ class LinearUnits:
             kinks = self._kinks(level)
             self._tried.update((kink, *self._state()) for kink in kinks)
             fresh = self._walked(wide, kinks)
-            if len(fresh) < FEWEST_ROWS:
-                return False
             rows[:] = merge_rows([*rows, *fresh])
-            part = _linear_part(known, rows, plain.signs)
+            part = _linear_part(known, rows, plain) if fresh and len(rows) >= FEWEST_ROWS else None
             if part is not None and self._insert(level, bending, part):
                 return True
+            if len(fresh) < FEWEST_ROWS:
+                break
+        self._fruitless[self._state()] += 1
         return False
 
     def _kinks(self, level: int) -> list[Kink]:
@@ -105,39 +108,35 @@ class LinearUnits:
 
     def _insert(self, level: int, bending: Sequence[int], part: LinearPart) -> bool:
         layer = self.state.layers[level - 1]
-        open_weights = open_weights_read([layer.rows[i].missing for i in bending], part)
-        if open_weights is not None:
-            for (place, i), weight in open_weights.items():
-                _set_weight(layer.rows[bending[place]], i, weight)
-            self.state.renewed(level)
-            return True
         turned = [i for place, i in enumerate(bending) if not layer.signs[i] and part.signs[place]]
         for place, i in enumerate(bending):
             layer.signs[i] = layer.signs[i] or part.signs[place]
         self.state.layers[level - 1] = layer = layer.oriented()
+        layer.fill({(bending[place], i): weight for (place, i), weight in part.weights.items()})
         units = self._units(layer, part)
         new = self.growth.insert(level, units) if units else False
-        if turned and not new:
+        if part.weights and not new:
             self.state.renewed(level)
-        return bool(turned) or new
+        elif turned and not new:
+            # What keeps the other signs open is still to be found here, not on more lines.
+            self.state.renewed(level, patience=self.state.patience)
+        return bool(turned) or bool(part.weights) or new
 
     def _units(self, layer: FoundLayer, part: LinearPart) -> list[Row]:
         """Linear rows that are not among the combinations of those that are known."""
-        old = [row.integers()[0] for row in layer.rows if row.linear]
-        found = [[int(x) for x in row] for row in integer_rows(part.units).tolist()] if len(part.units) else []
-        chosen = independent([*old, *found]) if found else []
-        return [Row([fmpq(x) for x in found[k - len(old)]], fmpq(0), linear=True) for k in chosen if k >= len(old)]
+        old = [row for row in layer.rows if row.linear]
+        found = [Row(list(weights), fmpq(0), linear=True) for weights in part.units]
+        table = [row.weights for row in (*old, *found)]
+        known = [i for i in range(part.units.shape[1]) if all(weights[i] is not None for weights in table)]
+        chosen = independent([[weights[i] for i in known] for weights in table]) if found else []
+        return [found[k - len(old)] for k in chosen if k >= len(old)]
 
 
-def _set_weight(row: Row, neuron: int, weight: fmpq) -> None:
-    """Fill in an open weight that is known for the scaled row."""
-    whole, missing = row.in_integers(), row.missing
-    row.weights = [None if i in missing else w for i, w in enumerate(whole.weights)]
-    row.weights[neuron], row.bias = weight, whole.bias
-
-
-def _linear_part(known: KnownLayers, rows: Sequence[Row], signs: Sequence[int]) -> LinearPart | None:
+def _linear_part(known: KnownLayers, rows: Sequence[Row], layer: FoundLayer) -> LinearPart | None:
     width = known.widths[-1]
     weights = np.array([row.weights for row in rows], dtype=object)
+    heights = [known.values64(np.stack(row.seen_at))[-1] for row in rows]
+    side = np.array([np.all(z > 0, axis=0).astype(int) - np.all(z < 0, axis=0) for z in heights])
     last = np.array([[fmpq(x) for x in row] for row in known.weights[-1].tolist()], dtype=object)
-    return linear_part(last, weights[:, :width], weights[:, width:], signs)
+    missing = [row.missing for row in layer.rows]
+    return linear_part(last, weights[:, :width], weights[:, width:], layer.signs, missing, side)

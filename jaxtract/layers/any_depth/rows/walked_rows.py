@@ -22,6 +22,9 @@ DISTINCT = 0.7
 
 FEWEST_WALKS = 4
 
+FEWER_WALKS = 3
+"""By how much waves are smaller where bits are few and walks dear: the rows found first explain other kinks."""
+
 FEW_FAILED, MANY_FAILED = 1, 4
 """Walks that no signs fit after which a layer is left until the one before it is renewed; many where that costs lines.
 
@@ -62,6 +65,8 @@ class WalkedRows:
             size = self.sign_walks if level > 2 else 1 + -(-unknown // self.state.slice.rank) + 1
         else:
             size = max(FEWEST_WALKS, round(DISTINCT * len(kinks) / max(1.0, self.kinks_per_row.get(level, 2.0))))
+            if self.state.numbers.few_bits:
+                size = max(FEWEST_WALKS, size // FEWER_WALKS)
             if not all(signs):
                 # No row is told from a wrong one where a sign that it needs is open.
                 size = FEWEST_WALKS
@@ -81,6 +86,8 @@ class WalkedRows:
         run_walks(
             self.state.pool.asker, walks, 60 + 8 * layers.widths[-1], self.state.slice.rank, for_signs=not few_signs
         )
+        for walk in walks:
+            walk.sharpen()
         if not all(signs):
             self.signs.from_walks(level, walks)
             if not few_signs and self.state.layers[level - 2].signs.count(0) == signs.count(0):
@@ -95,6 +102,8 @@ class WalkedRows:
                 run_walks(self.state.pool.asker, walks, 60 + 8 * layers.widths[-1], self.state.slice.rank)
                 if not all(self.state.layers[level - 2].signs):
                     self.signs.from_walks(level, walks)
+                for walk in walks:
+                    walk.sharpen()
         rows = linear_weights_known(layers, [row for row in map(row_of, walks) if row is not None])
         self.accepted = len(rows)
         if self.state.numbers.few_bits and all(self.state.layers[level - 2].signs):

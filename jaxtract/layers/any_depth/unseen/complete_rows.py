@@ -42,7 +42,7 @@ def complete_by_kinks(row: Row, heights: Sequence[Sequence[Number]], scales: Seq
             (w * quotient(x, scale) for w, x in zip(row.weights, z, strict=True) if w is not None and x > 0), fmpq(0)
         )
         seen.append((on[0], -rest * quotient(scale, z[on[0]])))
-    found = _met_twice(seen)
+    found = {i: value for i, value in _met_twice(seen).items() if row.tells(value)}
     for i, value in found.items():
         row.weights[i] = value
     return bool(found)

@@ -19,10 +19,10 @@ from jaxtract.equality.units import UnitTable, differences, over_units
 from jaxtract.layers.any_depth.unseen.open_weights import OpenWeights, Weight
 from jaxtract.network.blocks import Blocks
 from jaxtract.network.exact_network import ExactNetwork
+from jaxtract.network.float64_layers import Affine, float64_layers, preactivations64
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import scattered
 from precision.balls import middles
-from precision.context import object_matrix
 from precision.dyadic import dyadic_matrix, floor_log2, from_float, power_of_two, round_to_grid
 
 MOST_CASES, CASES = 200, 60
@@ -49,9 +49,6 @@ GRIDS = (16, 40, 100, 250)
 
 Value = tuple[Weight, fmpq]
 """A weight and a value for it."""
-
-Affine = tuple[np.ndarray, np.ndarray]
-"""Weights (width before, width) and biases (width,) of a layer."""
 
 
 @dataclasses.dataclass
@@ -92,28 +89,16 @@ def try_open(open_weights: OpenWeights, rng: np.random.Generator) -> Tried:
 
 def _sampled(network: ExactNetwork, tried: Sequence[Value], rng: np.random.Generator) -> dict[Value, list[list[fmpq]]]:
     """Random inputs at which a value of a weight changes the outputs, few for each."""
-    layers = [
-        (object_matrix(w).astype(float).T, np.array(b.entries()).astype(float))
-        for w, b in zip(network.weights, network.biases, strict=True)
-    ]
+    layers = float64_layers(network)
     found: dict[Value, list[list[fmpq]]] = {key: [] for key in tried}
     for scale in SCALES:
         inputs = scale * rng.standard_normal((SAMPLES, network.inputs))
-        heights = _forward(layers, inputs)
+        heights = preactivations64(layers, inputs)
         for key in tried:
             wanted = MOST_POINTS - len(found[key])
             chosen = inputs[_changed(layers, heights, *key)[:wanted]] if wanted else []
             found[key] += [[from_float(x) for x in point] for point in chosen]
     return found
-
-
-def _forward(layers: Sequence[Affine], inputs: np.ndarray) -> list[np.ndarray]:
-    """Pre-activations of every layer at inputs, (points, width) each."""
-    heights, activations = [], inputs
-    for weight, bias in layers:
-        heights.append(activations @ weight + bias)
-        activations = np.maximum(heights[-1], 0)
-    return heights
 
 
 def _changed(layers: Sequence[Affine], heights: Sequence[np.ndarray], weight: Weight, value: fmpq) -> np.ndarray:
@@ -124,7 +109,7 @@ def _changed(layers: Sequence[Affine], heights: Sequence[np.ndarray], weight: We
     (places,) = np.nonzero(changed != np.maximum(z, 0))
     activations = np.maximum(heights[layer][places], 0)
     activations[:, neuron] = changed[places]
-    outputs, old = _forward(layers[layer + 1 :], activations)[-1], heights[-1][places]
+    outputs, old = preactivations64(layers[layer + 1 :], activations)[-1], heights[-1][places]
     return places[np.any(np.abs(outputs - old) > LEAST_CHANGE * (1 + np.abs(old)), axis=1)]
 
 

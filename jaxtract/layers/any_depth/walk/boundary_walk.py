@@ -30,6 +30,7 @@ from jaxtract.geometry.grid import (
 )
 from jaxtract.geometry.known_layers import AffineForm, KnownLayers, Pattern, whole
 from jaxtract.geometry.rational_form import AnchoredForm, RationalForm, dot
+from jaxtract.layers.any_depth.walk.joint_form import JointForm, largest
 from jaxtract.layers.any_depth.walk.row_system import InconsistentRow, RowSystem
 from jaxtract.layers.any_depth.walk.star import common_ratio, room, roughest, roughness, star_around
 from jaxtract.layers.any_depth.walk.transversal import (
@@ -44,6 +45,7 @@ from jaxtract.layers.any_depth.walk.transversal import (
 from jaxtract.layers.any_depth.walk.way import bent_onto, first_hit
 from precision.balls import bits_in_use, middle, quotient, vanishes
 from precision.context import FEW_BITS, Number
+from precision.estimates import NoFitError
 
 BEYOND_BITS = 160
 """The transversal runs 2^-BEYOND_BITS behind the crossed boundary ..."""
@@ -57,6 +59,12 @@ FEWEST_LOST = 2
 
 DEEP_TRIES = 3
 """Places behind a wall at which a boundary is looked for where bits are few."""
+
+PREDICTED_BITS = 1
+"""A place on the boundary must be predicted to this many bits less than the window in which it is looked for."""
+
+NEAREST_SHARE = 2.0**-12
+"""Else it is looked for nearer to the wall first, down to this share of the way."""
 
 AGAIN, MOST_AGAIN = 8.0, 40
 """How much farther a wall counts for every time that it was crossed before, and how many times count."""
@@ -142,6 +150,11 @@ class BoundaryWalk:
         self.visited = [self.start]
         self.sightings: list[list[Number]] = []
         self.system = RowSystem(self.start.pattern[self.own], signs)
+        self._joint: JointForm | None = None
+        if self._roughest < np.inf:
+            self._joint = JointForm(layers, self.start.pattern[self.own], largest(self.start.form.normal))
+            self._joint.add_normal(self.start.pattern, self.start.form.normal)
+            self._joint.add_place(self.start.point, self.start.pattern, self.start.form.at(self.start.point))
         self._earlier = self._off_at_start()
 
     def weigh_start(self) -> None:
@@ -193,6 +206,17 @@ class BoundaryWalk:
                 self._go_back()
                 continue
             yield from self._cross(*plan)
+
+    def sharpen(self) -> None:
+        """Weights that were crossed from all places together, where that tells them better than the crossing did."""
+        if self._joint is None or self.inconsistent:
+            return
+        try:
+            found = self._joint.weights(self.system.signs.tolist())
+        except NoFitError:
+            self.inconsistent = True
+            return
+        self.system.sharpen({i: found[i] for i, w in self.system.weights.items() if found[i].rad() < arb(w).rad()})
 
     def bias(self) -> Number | None:
         """In the scale of the walk; None while an active weight is open."""
@@ -251,7 +275,7 @@ class BoundaryWalk:
 
     def _in_doubt_behind(self, layer: int, neuron: int) -> bool:
         """Whether some weight that is not known may act behind a wall."""
-        if self.place.pattern[layer][neuron] or not self.layers.open:
+        if self.place.pattern[layer][neuron] or not self.layers.any_open:
             return False
         behind = [side.copy() for side in self.place.pattern]
         behind[layer][neuron] = True
@@ -348,8 +372,12 @@ class BoundaryWalk:
             self.stale = 0
             self._learn(layer, neuron, upwards, side, effect, beta * place.scale)
         self._enter(self._behind(place, layer, neuron, wall, beta, crossing, direction, seen), (layer, neuron))
-        rough = self._roughest < np.inf and roughness(self.place.form) > self._roughest
-        if self.place is not place and rough:
+        if self.place is place or self._joint is None:
+            return
+        if seen is not None:
+            self._joint.add_place(seen[0], self.place.pattern, seen[1] * place.scale)
+        self._take_joint_form()
+        if not self.inconsistent and roughness(self.place.form) > self._roughest:
             self.renewals += 1
             if not (yield from self._measure_form()):
                 self.visited.pop()
@@ -394,17 +422,25 @@ class BoundaryWalk:
         None where bits are few, so that the first one is too rough to be of use.
         """
         few_bits = bits_in_use() < FEW_BITS
-        for _ in range(DEEP_TRIES if few_bits else 1):
-            behind = self._behind(place, layer, neuron, wall, beta, crossing, direction)
+        best, seen, share, tries = beta, None, 1.0, DEEP_TRIES if few_bits else 1
+        while tries:
+            behind = self._behind(place, layer, neuron, wall, best, crossing, direction, share=share)
             if behind is None:
+                tries -= 1
                 continue
             place_there, length = behind
-            unit = floats_to_grid(np.array([min(1.0, length)]))[0]
+            window = min(1.0, length / share)
+            nearer = _too_far(place_there, window) if few_bits else 0
+            if nearer and share > NEAREST_SHARE:
+                share *= 2.0**-nearer
+                continue
+            unit = floats_to_grid(np.array([window]))[0]
             across = [(v * unit) >> (GRID_BITS + distances().beside) for v in across_boundary(place_there.form, wall)]
             answers = yield transversal(place_there.point, across)
             again = beta_of(place.form, wall, place_there.point, across, answers)
             # Another neuron's kink on the long way would contradict what was seen from near.
-            if again is None or again != beta or again.rad() > beta.rad():
+            if again is None or again != best or again.rad() > best.rad():
+                tries -= 1
                 continue
             position = kink_between(answers)
             assert position is not None, "beta was computed from it"
@@ -412,8 +448,24 @@ class BoundaryWalk:
                 [(x + position * v) / ONE for x, v in zip(place_there.point, across, strict=True)],
             )
             point, off = moved(place_there.point, across, position)
-            return again, (point, off * abs(place_there.form.along(across)))
-        return (None if few_bits else beta), None
+            best, seen = again, (point, off * abs(place_there.form.along(across)))
+            if share == 1.0:
+                break
+            share = 1.0
+        return (None if few_bits and seen is None else best), seen
+
+    def _take_joint_form(self) -> None:
+        """The form at the place from all that was seen so far, where that is sharper."""
+        assert self._joint is not None, "only where every bit counts"
+        place = self.place
+        off = abs(arb(place.form.at(place.point)) * place.scale).upper()
+        try:
+            form = self._joint.at(place.point, place.pattern, off, self.system.signs.tolist())
+        except NoFitError:
+            self.inconsistent = True
+            return
+        if roughness(form) < roughness(place.form):
+            self.place = self.visited[-1] = dataclasses.replace(place, form=form, scale=fmpq(1))
 
     def _measure_form(self) -> Generator[Asked, np.ndarray, bool]:
         """The form at the place again from f itself, where too much of it was lost on the way; whether that worked."""
@@ -430,6 +482,13 @@ class BoundaryWalk:
         else:
             return False
         point, off = moved(place.point, across, position)
+        if self._joint is not None:
+            height = off * abs(place.form.along(across))
+            self._joint.add_place(point, place.pattern, height * place.scale)
+            self.place = dataclasses.replace(place, point=point, form=AnchoredForm(place.form.normal, point, height))
+            self._take_joint_form()
+            if self.inconsistent or roughness(self.place.form) <= self._roughest:
+                return not self.inconsistent
         bend = answers[3] - answers[2] - answers[1] + answers[0]
         for shorter in range(0, MOST_SHORTER, SHORTER_BITS):
             star = star_around(point, place.form.normal64(), walls, shorter)
@@ -439,6 +498,8 @@ class BoundaryWalk:
             if form is not None and ratio is not None:
                 self.place = Place(point, place.pattern, form, place.scale * ratio)
                 self.visited[-1] = self.place
+                if self._joint is not None:
+                    self._joint.add_normal(place.pattern, [self.place.scale * x for x in form.normal])
                 return True
         return False
 
@@ -476,8 +537,12 @@ class BoundaryWalk:
         crossing: GridVector,
         direction: np.ndarray,
         seen: Seen | None = None,
+        share: float = 1.0,
     ) -> tuple[Place, float] | None:
-        """A place inside the region behind the wall, on the bent boundary, and how far behind it is."""
+        """A place inside the region behind the wall, on the bent boundary, and how far behind it is.
+
+        ``share``: of the way that would be gone otherwise.
+        """
         pattern = [side.copy() for side in place.pattern]
         pattern[layer][neuron] = not pattern[layer][neuron]
         form, factor = place.form.plus(beta, wall, *(seen or (crossing,)))
@@ -491,7 +556,7 @@ class BoundaryWalk:
         values = [matrix @ x + offset for matrix, offset in forms]
         hit = first_hit([matrix for matrix, _ in forms], values, pattern, onwards, skip=(layer, neuron))
         reach = 1 + float(np.max(np.abs(x)))
-        length = min(hit[2] * self.rng.uniform(0.2, 0.6), reach) if hit is not None else reach
+        length = share * (min(hit[2] * self.rng.uniform(0.2, 0.6), reach) if hit is not None else reach)
         inside = [
             p + ((v * int(length * (1 << 60))) >> 60) for p, v in zip(crossing, floats_to_grid(onwards), strict=True)
         ]
@@ -513,6 +578,13 @@ def moved(base: GridVector, direction: GridVector, position: arb) -> tuple[GridV
     """base + position * direction to the grid, and how far the position may be off, in units of the direction."""
     shift = middle(position)
     return [x + int(shift.p * v // shift.q) for x, v in zip(base, direction, strict=True)], abs(position - shift)
+
+
+def _too_far(place: Place, window: float) -> int:
+    """By how many bits a place that was predicted is too uncertain for a transversal with this window (of 1)."""
+    off = float(arb(place.form.at(place.point)).rad()) / largest(place.form.normal)
+    allowed = window * 2.0 ** -(distances().beside + PREDICTED_BITS)
+    return max(0, int(np.ceil(np.log2(off / allowed)))) if off > 0 else 0
 
 
 def _row(point: GridVector) -> fmpz_mat:

@@ -68,7 +68,8 @@ def rows_past_layer(
     """Rows over layers whose linear units carry what is before, from walks at (form, point); merged.
 
     Any signs will do there: s(-z) = s(z) - z. Rows with an open weight on a linear unit are left out.
-    ``leave_uncrossed``: what neurons add that were never crossed counts with the linear units.
+    ``leave_uncrossed``: what neurons add that were never crossed counts with the linear units, and rows may be open in
+    these.
     """
     signs = [1] * layers.widths[-1]
     walks = [BoundaryWalk(layers, signs, form, point, rng) for form, point in sightings]
@@ -79,7 +80,8 @@ def rows_past_layer(
         walk.learn_signs(signs)  # puts all crossings into the equations of the normal
         if leave_uncrossed:
             walk.leave_to_carriers()
-    return linear_weights_known(layers, merge_rows([row for row in map(row_of, walks) if row is not None]))
+    rows = merge_rows([row for row in map(row_of, walks) if row is not None])
+    return rows if leave_uncrossed else linear_weights_known(layers, rows)
 
 
 def linear_weights_known(layers: KnownLayers, rows: Sequence[Row]) -> list[Row]:

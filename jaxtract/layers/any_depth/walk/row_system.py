@@ -10,7 +10,7 @@ together tell the sign: 2 E_i / w_i - (side of the start) is +1 or -1, or the ne
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from flint import arb, fmpq, fmpz, fmpz_mat
@@ -38,6 +38,7 @@ class RowSystem:
 
     Attributes:
         weights: w_i where known.
+        measured: neurons whose weight was seen at a crossing, or elsewhere.
         start: E_i of the first region where known.
         rows: equations sum_i c_i E_i = value, (coefficients, value).
         _rest: their values less what the E that are known add to them.
@@ -47,6 +48,7 @@ class RowSystem:
         self.side = side.copy()
         self.width = len(side)
         self.weights: dict[int, Number] = {}
+        self.measured: set[int] = set()
         self.start: dict[int, Number] = {}
         self.rows: list[tuple[list[Number], Number]] = []
         self._rest: list[Number] = []
@@ -137,9 +139,10 @@ class RowSystem:
     def signs_found(self) -> dict[int, int]:
         """Signs of rows of the layer before, where E and w tell. Raises InconsistentRow when it is no sign.
 
-        Once some were told so, E is believed where no crossing shows the weight, too: what takes part is on.
+        Once some were told so, or the equations were put to the test by others, E is believed where no crossing shows
+        the weight, too: what takes part is on. As many equations as unknowns hold for a wrong layer as well.
         """
-        found, proven = {}, sum(i in self.weights and i in self.start for i in range(self.width) if self.signs[i])
+        found: dict[int, int] = {}
         for i, weight in self.weights.items():
             if vanishes(weight) or i not in self.start or self.signs[i]:
                 continue
@@ -148,10 +151,20 @@ class RowSystem:
                 raise InconsistentRow
             if sign:
                 found[i] = sign
-        if proven + len(found) >= FEWEST_EQUATIONS:
-            on = [i for i, e in self.start.items() if e != 0 and i not in self.weights and not self.signs[i]]
+        on = [i for i, e in self.start.items() if e != 0 and i not in self.weights and not self.signs[i]]
+        if on and len(found) + self._spare() >= FEWEST_EQUATIONS:
             found.update((i, 1 if self.side[i] else -1) for i in on)
         return found
+
+    def _spare(self) -> int:
+        """Independent equations beyond those that it takes to tell the E that no measured weight and sign tell."""
+        off = np.array([bool(s) and (s > 0) != side for s, side in zip(self.signs, self.side, strict=True)])
+        told = np.array([bool(s) and i in self.measured for i, s in enumerate(self.signs)])
+        if not self.rows or off.all():
+            return 0
+        table = np.array([coefficients for coefficients, _ in self.rows], dtype=object)
+        open_ = table[:, ~off & ~told]
+        return rank_of(table[:, ~off].tolist()) - (rank_of(open_.tolist()) if open_.shape[1] else 0)
 
     def _open_rows(self) -> tuple[list[int], list[list[Number]]]:
         """Equations in the E that are not known: (their indices, rows of coefficients and value)."""
@@ -181,11 +194,26 @@ class RowSystem:
         return sum((f * rows[k][-1] for f, k in zip(factors, chosen, strict=True)), fmpq(0))
 
     def set_weight(self, neuron: int, weight: Number) -> None:
-        """Raises InconsistentRow when another weight is known."""
+        """A weight that was measured. Raises InconsistentRow when another one is known."""
+        self.measured.add(neuron)
+        self._put_weight(neuron, weight)
+
+    def _put_weight(self, neuron: int, weight: Number) -> None:
         if self.weights.setdefault(neuron, weight) != weight:
             raise InconsistentRow
         if self.signs[neuron] and (self.signs[neuron] > 0) == self.side[neuron]:
             self._set_start(neuron, weight * int(self.signs[neuron]))
+
+    def sharpen(self, weights: Mapping[int, Number]) -> None:
+        """Weights that are known already, between smaller balls; their E, too, where their signs are known."""
+        for i, weight in weights.items():
+            self.weights[i] = weight
+            if self.signs[i] and (self.signs[i] > 0) == self.side[i]:
+                self.start[i] = weight * int(self.signs[i])
+        self._rest = [
+            value - sum((coefficients[i] * x for i, x in self.start.items()), fmpq(0))
+            for coefficients, value in self.rows
+        ]
 
     def _set_start(self, neuron: int, value: Number) -> None:
         if neuron not in self.start:
@@ -203,7 +231,7 @@ class RowSystem:
             if not self.signs[i] or (self.signs[i] > 0) != self.side[i]:
                 continue
             if i in self.start:
-                self.set_weight(i, self.start[i] * int(self.signs[i]))
+                self._put_weight(i, self.start[i] * int(self.signs[i]))
             elif i in self.weights:
                 self._set_start(i, self.weights[i] * int(self.signs[i]))
 
@@ -266,6 +294,14 @@ def _may_determine(rows: Sequence[Sequence[Number]], unknowns: int) -> bool:
 
 
 def _determined_balls(rows: Sequence[Sequence[Number]], unknowns: int) -> dict[int, Number]:
+    """The same between balls; where bits are few least squares know more than elimination, if all is determined."""
+    if bits_in_use() < FEW_BITS:
+        try:
+            solution = fitted([row[:unknowns] for row in rows], [row[unknowns] for row in rows])
+        except NoFitError as error:
+            raise InconsistentRow from error
+        if solution is not None:
+            return dict(enumerate(solution))
     reduced = reduce_rows(rows, unknowns)
     if not reduced.decided:
         return {}

@@ -12,14 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 from flint import arb, fmpq
 
+from jaxtract.geometry.distances import distances
 from jaxtract.geometry.grid import ONE, GridVector, floats_to_grid
 from jaxtract.geometry.rational_form import AnchoredForm, RationalForm
 from jaxtract.layers.any_depth.walk.transversal import Asked
 from precision.balls import bits_in_use, steepest, to_float, vanishes
 from precision.context import FEW_BITS, Number
 
-SPENT_BITS = 24
-"""A form that has lost so many bits of an answer is measured again, ..."""
+SPENT_BITS = 8
+"""A form that predicts a place only to so many bits more than what it is looked for in is measured again, ..."""
 
 LOST = 64.0
 """... unless it was hardly better when the walk began: a neuron that hardly bends f is never known well."""
@@ -95,7 +96,8 @@ def roughness(form: RationalForm) -> float:
 def roughest(start: RationalForm) -> float:
     """Where a walk that began with a form must measure it again; infinite where bits are not scarce."""
     bits = bits_in_use()
-    return max(2.0 ** (SPENT_BITS - bits), LOST * roughness(start)) if bits < FEW_BITS else np.inf
+    spent = 2.0 ** -(distances().beside + SPENT_BITS)
+    return max(spent, LOST * roughness(start)) if bits < FEW_BITS else np.inf
 
 
 def common_ratio(left: Sequence[Number], right: Sequence[Number]) -> Number | None:

@@ -19,8 +19,8 @@ from precision.dyadic import power_of_two
 VALUE_BITS = 16
 """Bits that a value of the recovered function may be rougher than the roughest of its rows."""
 
-KNOWN_BITS = 8
-"""Bits to which the rows of a finished network must be known, each against its largest number."""
+KNOWN_SHARE = 3
+"""Between few bits a network is known if its rows are to one in so many of the bits of an answer."""
 
 SCALING_BITS = 2
 """Bits that the free scales of neurons cost a statement about single weights."""
@@ -100,7 +100,8 @@ class Assembly:
         """
         if self.state.numbers.exact or self.state.with_skips is not None:
             return True
-        rough = self.state.numbers.few_bits and (self.accuracy() or 0) < KNOWN_BITS
+        numbers = self.state.numbers
+        rough = numbers.few_bits and (self.accuracy() or 0) < (numbers.answer_bits or 0) // KNOWN_SHARE
         return not rough and not self.affine_rest()
 
     def accuracy(self) -> int | None:

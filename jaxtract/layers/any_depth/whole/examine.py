@@ -16,11 +16,13 @@ from jaxtract.layers.any_depth.whole.assemble import Assembly
 from jaxtract.layers.any_depth.whole.extreme_lines import extreme_points
 from jaxtract.layers.any_depth.whole.read_output import OutputReader
 from jaxtract.measurement.affine_pieces import inside_piece
+from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import PointBatch, on_lines, scattered
-from jaxtract.polish.gauss_newton import Polished, polish
+from jaxtract.polish.gauss_newton import Answered, Polished, polish
 from jaxtract.polish.missing_neuron import inputs_beside, with_missing_neuron
 from jaxtract.polish.signs_again import with_signs
+from jaxtract.polish.weights_from_outputs import inputs_hardly_read
 from jaxtract.search.lines import Line
 from jaxtract.verification.agreement import Verified, verify
 from jaxtract.verification.own_kinks import kinks_of_network
@@ -41,6 +43,9 @@ MOST_MISSING = 6
 
 BESIDE = 96
 """Inputs asked beside those at which it was wrong."""
+
+MANY_BESIDE = 8192
+"""Those among which inputs for open weights are looked for."""
 
 EXTREMES = 256
 """Extreme points of every layer at which the finished network is asked."""
@@ -68,6 +73,7 @@ class Examiner:
         self.off_slice: list[Line] = []
         self.harmless: set[Weight] = set()
         self._polished: Polished | None = None
+        self._answered: Answered | None = None
 
     def verify(self) -> np.ndarray:
         """Compare with the black box; counterexamples come back as points on the slice, (points, rank).
@@ -165,17 +171,27 @@ class Examiner:
         if places:
             near = np.zeros((len(places), self.state.slice.inputs))
             near[:, list(self.state.slice.axes)] = np.stack(places)
-        polished = polish(self.state.oracle, network, self.state.rng, near=near)
+        polished = self._polished_from(network, near)
         if not self.state.numbers.few_bits:
             return polished
         return self._with_signs(self._with_missing(polished, near), near)
+
+    def _polished_from(
+        self, network: ExactNetwork, near: np.ndarray | None, also: np.ndarray | None = None
+    ) -> Polished | None:
+        """A network that is near, polished; what was asked for an earlier one is not asked again."""
+        before = self._answered if self.state.numbers.few_bits else None
+        polished = polish(self.state.oracle, network, self.state.rng, near=near, also=also, before=before)
+        if polished is not None:
+            self._answered = polished.answered
+        return polished
 
     def _with_signs(self, polished: Polished | None, near: np.ndarray | None) -> Polished | None:
         """Without an affine rest, where the polished network tells signs that its rows did not."""
         if polished is None or len(polished.outliers) or not self.assembly.affine_rest():
             return polished
         signed = with_signs(polished.network, polished.accuracy_bits)
-        again = None if signed is None else polish(self.state.oracle, signed, self.state.rng, near=near)
+        again = None if signed is None else self._polished_from(signed, near)
         if again is None or len(again.outliers) or again.accuracy_bits < NEARLY_BITS:
             return polished
         self.state.signed_again = True
@@ -201,7 +217,10 @@ class Examiner:
                 near = places if near is None else np.concatenate([near, places])
                 lacks_weights = True
             beside = inputs_beside(wrong, BESIDE, self.state.rng)
-            again = polish(self.state.oracle, network, self.state.rng, near=near, also=beside)
+            if network is polished.network:
+                many = inputs_beside(wrong, MANY_BESIDE, self.state.rng)
+                beside = np.concatenate([beside, inputs_hardly_read(network, polished.open_weights, many)])
+            again = self._polished_from(network, near, beside)
             if (
                 again is not None
                 and again.accuracy_bits >= NEARLY_BITS

@@ -125,15 +125,14 @@ class OutputReader:
         evaluator, found = FlintEvaluator(network), False
         outgoing = object_matrix(tail.network.weights[1])
         for q, row in enumerate(layer.rows):
+            told: dict[int, Number] = {}
             for i in row.missing:
                 sign = _sign_between(row, tail.network.weights[0].tolist()[q])
                 points = inputs_with_both_on(layers, row, q, sign, i, self.state.rng)[:AGREEING]
                 weights = self._weights_at(evaluator, points, outgoing[:, q] * sign, i)
-                if len(weights) == AGREEING and _one_value(weights):
-                    whole = row.in_integers()
-                    row.weights = [None if k in row.missing else w for k, w in enumerate(whole.weights)]
-                    row.weights[i], row.bias = weights[0], whole.bias
-                    found = True
+                if len(weights) == AGREEING and weights[0] is not None and _one_value(weights):
+                    told[i] = weights[0]
+            found = row.fill(told) or found
         return found
 
     def _weights_at(
@@ -170,14 +169,15 @@ class OutputReader:
 
     def fill(self, weights: dict[Weight, Number]) -> bool:
         """Set weights that were open, (layer from 0, neuron, neuron before); True when there was one."""
-        for depth in sorted({level for level, _, _ in weights}):
+        told = {key: value for key, value in weights.items() if self.state.layers[key[0]].rows[key[1]].tells(value)}
+        for depth in sorted({level for level, _, _ in told}):
             rows = self.state.layers[depth].rows
             factors = [row.integer_factor() for row in rows]
-            for (level, q, i), value in weights.items():
+            for (level, q, i), value in told.items():
                 if level == depth:
                     rows[q].weights[i] = value
             self.state.carry_scales(depth + 1, factors)
-        return bool(weights)
+        return bool(told)
 
 
 def _one_value(values: Sequence[Number | None]) -> bool:
