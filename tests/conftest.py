@@ -1,4 +1,4 @@
-"""One hypothesis profile for all tests, and one random seed that can be pinned."""
+"""The hypothesis profiles of all tests, and one random seed that can be pinned."""
 
 import os
 import secrets
@@ -6,8 +6,11 @@ import secrets
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("jaxtract", derandomize=False, deadline=None, print_blob=True)
-hypothesis.settings.load_profile("jaxtract")
+# The same examples in every run, so that a test that fails points at what was changed; fresh ones on demand:
+# HYPOTHESIS_PROFILE=fresh python -m pytest -n 2
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("fresh", derandomize=False, deadline=None, print_blob=True, max_examples=300)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 SEED_VARIABLE = "JAXTRACT_TEST_SEED"
 
