@@ -1,9 +1,13 @@
 """Networks of any depth and unknown widths."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from flint import fmpq, fmpq_mat, fmpz_mat
 from helpers import found_layers
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jaxtract import AnyDepthOptions, ExtractOptions, Outcome, certify, extract_any_depth, extract_network, load_target
 from jaxtract.geometry.boundary_points import boundary_points
@@ -21,7 +25,14 @@ from jaxtract.layers.any_depth.signs.layer_signs import (
     signs_by_gradients,
     signs_by_rows,
 )
-from jaxtract.layers.any_depth.walk.row_system import InconsistentRow, RowSystem, Shared, determined, solve_shared
+from jaxtract.layers.any_depth.walk.row_system import (
+    Combinations,
+    InconsistentRow,
+    RowSystem,
+    Shared,
+    determined,
+    solve_shared,
+)
 from jaxtract.layers.any_depth.walk.transversal import kink_between
 from jaxtract.layers.any_depth.whole.extreme_lines import extreme_line, extreme_points
 from jaxtract.measurement.bend_test import bends
@@ -207,6 +218,40 @@ def test_kink_between():
     assert kink_between(on(fmpq(1, 3), fmpq(2), fmpq(2))) is None
     two = np.concatenate([on(fmpq(1, 3), fmpq(2), fmpq(5)), on(fmpq(1, 4), fmpq(1), fmpq(3))], axis=1)
     assert kink_between(two) is None
+
+
+def test_pieces_in_which_a_known_neuron_changes_sign_are_not_quiet():
+    network = exact_network(he((5, 6, 1), 0))
+    pool = Pool(CountingOracle(ExactNetworkOracle(network), EXACT), 5)
+    rng = np.random.default_rng(0)
+    pool.search([random_line(5, rng) for _ in range(2)], settings_for(EXACT))
+    weights, biases = network.weights[0].tolist(), network.biases[0].entries()
+    rows = [Row(list(row), bias) for row, bias in zip(weights, biases, strict=True)]
+    layers = stacked(5, [FoundLayer(rows, [1] * 6)])
+    assert len(pool.known_values()) == len(pool.quiet(layers)) and pool.quiet(layers).all()
+    # A search that missed the second kink of the first line: what is between the first and the third is one piece.
+    line = pool.lines[0]
+    missed = dataclasses.replace(
+        line.profile,
+        kinks=(line.kinks[0], *line.kinks[2:]),
+        pieces=(line.profile.pieces[0], *line.profile.pieces[2:]),
+    )
+    pool.lines[0] = SearchedLine(line.line, missed, {})
+    assert np.nonzero(~pool.quiet(layers))[0].tolist() == [2, 3]
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 2**32))
+def test_combinations_of_equations_have_their_values(unknowns, equations, seed):
+    rng = np.random.default_rng(seed)
+    table, truth = rng.integers(-2, 3, (equations, unknowns)), rng.integers(-9, 10, unknowns)
+    rows = [[fmpq(int(x), 3) for x in (*row, row @ truth)] for row in table]
+    solved = Combinations(range(unknowns), rows)
+    factors = rng.integers(-3, 4, equations)
+    own = [sum((int(f) * row[k] for f, row in zip(factors, rows, strict=True)), fmpq(0)) for k in range(unknowns + 1)]
+    assert solved.value(own[:-1]) == own[-1]
+    form = [fmpq(int(x)) for x in rng.integers(-2, 3, unknowns)]
+    told = np.linalg.matrix_rank(np.vstack([table, [int(x.p) for x in form]])) == np.linalg.matrix_rank(table)
+    assert (solved.value(form) is not None) == told
 
 
 class TestRowSystem:

@@ -4,11 +4,24 @@ import numpy as np
 import pytest
 from flint import fmpq, fmpq_mat
 
-from jaxtract import ExactContext, ExactNetworkOracle, ExtractOptions, Outcome, certify, extract_network
+from jaxtract import (
+    ExactContext,
+    ExactNetworkOracle,
+    ExtractOptions,
+    Outcome,
+    certify,
+    extract_network,
+)
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, without_linear
+from jaxtract.layers.any_depth.kinks.input_slice import whole_space
+from jaxtract.layers.any_depth.recovery import Recovery
+from jaxtract.layers.any_depth.rows.replace_linear import replace_linear
 from jaxtract.layers.any_depth.signs.linear_part import linear_part
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import exact_network, he
+from jaxtract.oracle.counting import CountingOracle
+from jaxtract.report.progress import NoProgressMeter
+from jaxtract.search.context_lines import settings_for
 
 
 def rationals(rng, *shape):
@@ -150,23 +163,59 @@ def test_a_linear_row_becomes_one_neuron_or_two(weights):
         assert read == 3 * (weights[0] * a[0] + weights[1] * a[1]) + 1
 
 
-def with_neuron_always_on(widths, seed, level):
-    """A He network whose first neuron of a layer behind the first has no negative weight, and no negative bias."""
+def state_of(layers):
+    """A recovery that knows some layers over their inputs, nothing else."""
+    counted = CountingOracle(ExactNetworkOracle(he((4, 2, 1), 0)), ExactContext())
+    rng = np.random.default_rng(0)
+    state = Recovery(counted, ExactContext(), settings_for(ExactContext()), rng, NoProgressMeter(), None)
+    state.slice, state.layers = whole_space(4), layers
+    return state
+
+
+def first_layer(rng):
+    return FoundLayer([Row(list(weights), fmpq(1)) for weights in rationals(rng, 6, 4)], [1] * 6)
+
+
+@pytest.mark.parametrize("open_", [[], [2], [1, 4]])
+def test_a_boundary_takes_the_place_of_a_linear_row_also_where_weights_of_it_are_open(open_):
+    rng = np.random.default_rng(0)
+    units = rationals(rng, 2, 6)
+    row = Row((units[0] * 3 - units[1] * fmpq(1, 2)).tolist(), fmpq(5))
+    linear = [Row([None if i in open_ else w for i, w in enumerate(unit)], fmpq(0), linear=True) for unit in units]
+    plain = Row(rationals(rng, 6).tolist(), fmpq(1))
+    state = state_of([first_layer(rng), FoundLayer([plain, *linear], [1, 1, 1])])
+    assert not replace_linear(state, 2, Row(rationals(rng, 6).tolist(), fmpq(1)))
+    assert replace_linear(state, 2, row)
+    assert [one.linear for one in state.layers[1].rows] == [False, False, True]
+    assert state.layers[1].rows[1].in_integers().weights == row.in_integers().weights
+
+
+def test_too_few_weights_in_common_do_not_make_a_combination():
+    rng = np.random.default_rng(0)
+    units = rationals(rng, 2, 6)
+    linear = [Row([*unit[:3], None, None, None], fmpq(0), linear=True) for unit in units]
+    row = Row([*(units[0] + units[1])[:3], *rationals(rng, 3)], fmpq(5))
+    assert not replace_linear(state_of([first_layer(rng), FoundLayer(linear, [1, 1])]), 2, row)
+
+
+def with_neurons_always_on(widths, seed, level, count):
+    """A He network whose first neurons of a layer behind the first have no negative weights or biases."""
     network = exact_network(he(widths, seed))
     weights, biases = list(network.weights), list(network.biases)
-    rows = weights[level - 1].tolist()
-    rows[0] = [abs(x) for x in rows[0]]
+    rows, offsets = weights[level - 1].tolist(), biases[level - 1].entries()
+    for i in range(count):
+        rows[i], offsets[i] = [abs(x) for x in rows[i]], abs(offsets[i])
     weights[level - 1] = fmpq_mat(len(rows), len(rows[0]), [x for row in rows for x in row])
-    offsets = biases[level - 1].entries()
-    biases[level - 1] = fmpq_mat(len(offsets), 1, [abs(offsets[0]), *offsets[1:]])
+    biases[level - 1] = fmpq_mat(len(offsets), 1, offsets)
     return ExactNetwork(tuple(weights), tuple(biases))
 
 
-# Of seeds 0 to 3, 3 is not read within 15,000 queries, and 0 lacks a neuron that 1,000 inputs and 20 lines do not show.
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_network_with_a_neuron_that_is_always_on(seed):
-    network = with_neuron_always_on((8, 8, 6, 6, 1), seed, level=2)
+# One neuron: of seeds 0 to 3, 3 is not read within 15,000 queries, and 0 lacks a neuron that 1,000 inputs and 20 lines
+# do not show. Two: a combination of them takes two neurons, where its weights have both signs.
+@pytest.mark.parametrize(("count", "seed"), [(1, 1), (1, 2), (2, 1), (2, 2)])
+def test_a_network_with_neurons_that_are_always_on(count, seed):
+    network = with_neurons_always_on((8, 8, 6, 6, 1), seed, level=2, count=count)
     found = extract_network(ExactNetworkOracle(network), ExactContext(), options=ExtractOptions(seed=seed))
     assert found.outcome is Outcome.COMPLETE
-    assert found.network.widths == (8, 8, 6, 6, 1)
+    assert found.network.widths == (8, 8, 6 if count == 1 else 8, 6, 1)
     assert certify(found.network, network).verdict == "identical"

@@ -316,8 +316,7 @@ class AnyDepth:
             self.state.progress.phase("measure")
             self.state.pool.measure(measured, self.state.known_for_certain())
             self._try(measured)
-            if self.linear_units.due:
-                self.linear_units.find()
+            self.linear_units.find_due()
 
     def _worth_measuring(self, kinks: Sequence[Kink]) -> list[Kink]:
         """Kinks that are measured already; else those of one line that may be of a layer that can be read now."""
@@ -356,8 +355,8 @@ class AnyDepth:
         unexplained = len(self.state.unexplained()) if rows else 0
         if self.growth.insert(level, rows):
             self.walked.kinks_per_row[level] = (unexplained - len(self.state.unexplained())) / len(rows)
-        if level > len(self.state.layers):
-            self.linear_units.note_in_vain(len(chosen))
+        elif level >= len(self.state.layers):
+            self.linear_units.note_in_vain(level, len(chosen))
         if level > 1:
             self.layer_of_kink.note_share(level, self.walked.accepted, len(chosen), len(rejected))
 

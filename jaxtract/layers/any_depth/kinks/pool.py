@@ -28,6 +28,9 @@ FEWEST_BITS = 16
 ROUGHEST = 2.0**-24
 """A place that is known more roughly than this says nothing about the neuron that is there."""
 
+PER_PIECE = (fmpq(1, 3), fmpq(3, 4))
+"""Shares of a piece at which its values are taken."""
+
 Place = tuple[int, Number]
 """(line, position on it)"""
 
@@ -82,6 +85,10 @@ class SearchedLine:
             rate = normals[k] @ np.array(self.line.direction, dtype=object)
             gradient = gradient + side * np.outer((pieces[k + 1].slope - pieces[k].slope) / rate, normals[k])
         return gradient
+
+    def ends(self) -> list[Number]:
+        """Where its pieces begin and end; the outer ones some way out."""
+        return [self.middle(0) * 2, *self.kinks, self.middle(len(self.kinks)) * 2]
 
     def middle(self, piece: int) -> Number:
         """A position inside a region."""
@@ -285,17 +292,31 @@ class Pool:
         return seen.tolist(), unseen.tolist()
 
     def known_values(self) -> list[tuple[Place, np.ndarray]]:
-        """Places where f is known from the lines, two in every piece: (place, value (outputs,))."""
+        """Places where f is known from the lines, ``PER_PIECE`` in every piece: (place, value (outputs,))."""
         found = []
         for index, line in enumerate(self.lines):
-            kinks = line.kinks
-            for i, piece in enumerate(line.profile.pieces):
-                left = middle(kinks[i - 1] if i > 0 else line.middle(0) * 2)
-                right = middle(kinks[i] if i < len(kinks) else line.middle(len(kinks)) * 2)
-                for share in (fmpq(1, 3), fmpq(3, 4)):
+            ends = [middle(t) for t in line.ends()]
+            for piece, left, right in zip(line.profile.pieces, ends[:-1], ends[1:], strict=True):
+                for share in PER_PIECE:
                     t = left + (right - left) * share
                     found.append(((index, t), piece.at(t - piece.position)))
         return found
+
+    def quiet(self, layers: KnownLayers) -> np.ndarray:
+        """Which of the places of ``known_values`` are in pieces in which no known neuron changes sign.
+
+        In the others f may bend, and bend back, between the places where it was asked.
+        """
+        found: list[bool] = []
+        for index, line in enumerate(self.lines):
+            crossed = np.zeros(len(line.profile.pieces), dtype=bool)
+            for z, linear in zip(
+                self.heights(layers, [(index, t) for t in line.ends()])[0], layers.linear, strict=True
+            ):
+                sides = np.array([[int(x > 0) - int(x < 0) for x in row] for row in z.tolist()], dtype=int)
+                crossed |= np.any((sides[:-1] * sides[1:] < 0) & ~linear, axis=1)
+            found += np.repeat(~crossed, len(PER_PIECE)).tolist()
+        return np.array(found, dtype=bool)
 
     def all_kinks(self) -> list[tuple[int, int]]:
         return [(i, k) for i, line in enumerate(self.lines) for k in range(len(line.kinks))]

@@ -1,4 +1,4 @@
-"""Neurons of the last known layer that are on nearly everywhere: found by what the next layer reads of them.
+"""Neurons of the last known layers that are on nearly everywhere: found by what the next layer reads of them.
 
 No line shows the boundary of such a neuron, but wherever it is on, every neuron of the next layer reads the same
 combination of the activations before it. It joins its layer as a linear row; its boundary, if it has one, is met when
@@ -8,6 +8,7 @@ all else is known, and then takes the place of the linear row (``replace_linear`
 from __future__ import annotations
 
 import collections
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,7 +38,11 @@ WALKS = 8
 
 
 class LinearUnits:
-    """Looks behind the last known layer for what it lacks."""
+    """Looks behind the last two known layers for what they lack.
+
+    Behind the one before the last, too: what reads several neurons that are missing in one ratio, a single neuron of
+    the next layer, shows one combination of them, and other readers find no explanation.
+    """
 
     def __init__(self, state: Recovery, layer_of_kink: LayerOfKink, growth: Growth):
         self.state = state
@@ -48,44 +53,74 @@ class LinearUnits:
         self._in_vain: collections.Counter[tuple[int, int]] = collections.Counter()
         self._fruitless: collections.Counter[tuple[int, int]] = collections.Counter()
 
-    def note_in_vain(self, walks: int) -> None:
-        """Walks that should have given rows of the next layer, and gave none."""
-        self._in_vain[self._state()] += walks
+    def note_in_vain(self, level: int, walks: int) -> None:
+        """Walks that should have given rows of a layer, and gave none: the one before may lack a neuron."""
+        self._in_vain[self._state(level - 1)] += walks
 
-    @property
-    def due(self) -> bool:
-        """Whether enough walks failed, and lines did not show why."""
-        state = self._state()
-        return self.state.hasty and self._in_vain[state] >= IN_VAIN << self._fruitless[state]
-
-    def _state(self) -> tuple[int, int]:
-        level = len(self.state.layers)
-        return level, self.state.versions[level]
+    def find_due(self) -> bool:
+        """``find`` behind those of the last two layers behind which enough walks failed, and lines did not show why."""
+        depth = len(self.state.layers)
+        return self.state.hasty and any(self._due(level) and self._find(level) for level in (depth - 1, depth))
 
     def find(self) -> bool:
-        """Whether the last known layer has got a linear row, a sign or a weight."""
-        level = len(self.state.layers)
-        self._in_vain[self._state()] = 0
+        """Whether one of the last two known layers has got a linear row, a sign or a weight.
+
+        The one before the last is only asked where enough walks behind it failed.
+        """
+        depth = len(self.state.layers)
+        return self._find(depth) or (self._due(depth - 1) and self._find(depth - 1))
+
+    def _due(self, level: int) -> bool:
+        state = self._state(level)
+        return self._in_vain[state] >= IN_VAIN << self._fruitless[state]
+
+    def _state(self, level: int) -> tuple[int, int]:
+        return level, self.state.versions[level]
+
+    def _find(self, level: int) -> bool:
+        self._in_vain[self._state(level)] = 0
         if level < 2 or not self.state.numbers.exact or not all(self.state.layers[level - 2].signs):
             return False
         layer = self.state.layers[level - 1]
+        if level < len(self.state.layers) and not all(layer.signs):
+            return False
         bending = [i for i, row in enumerate(layer.rows) if not row.linear]
         plain = FoundLayer([layer.rows[i] for i in bending], [layer.signs[i] for i in bending])
         known = stacked(self.state.slice.rank, [*self.state.layers[: level - 1], plain])
         wide = carrying_before(known)
-        rows = self._rows.setdefault(self._state(), [])
+        rows = self._rows.setdefault(self._state(level), [])
         for _ in range(WAVES):
             kinks = self._kinks(level)
-            self._tried.update((kink, *self._state()) for kink in kinks)
+            self._tried.update((kink, *self._state(level)) for kink in kinks)
             fresh = self._walked(wide, kinks)
             rows[:] = merge_rows([*rows, *fresh])
-            part = _linear_part(known, rows, plain) if fresh and len(rows) >= FEWEST_ROWS else None
+            readers = merge_rows([*rows, *self._known_readers(level, bending)])
+            part = _linear_part(known, readers, plain) if fresh and len(readers) >= FEWEST_ROWS else None
             if part is not None and self._insert(level, bending, part):
                 return True
             if len(fresh) < FEWEST_ROWS:
                 break
-        self._fruitless[self._state()] += 1
+        self._fruitless[self._state(level)] += 1
         return False
+
+    def _known_readers(self, level: int, bending: Sequence[int]) -> list[Row]:
+        """Rows of the next layer that are known already, with what linear rows add to them."""
+        rows = self.state.layers[level - 1].rows
+        linear = [i for i, row in enumerate(rows) if row.linear]
+        if level == len(self.state.layers) or not linear:
+            return []
+        units = np.array([[fmpq(x) for x in rows[i].integers()[0]] for i in linear], dtype=object)
+        return [
+            dataclasses.replace(
+                reader,
+                weights=[
+                    *(reader.weights[i] for i in bending),
+                    *(np.array([reader.weights[i] for i in linear]) @ units),
+                ],
+            )
+            for reader in self.state.layers[level].rows
+            if not reader.missing
+        ]
 
     def _kinks(self, level: int) -> list[Kink]:
         """Kinks that are measured and may be of the next layer."""
@@ -94,7 +129,7 @@ class LinearUnits:
             for kink in self.state.unexplained()
             if self.state.pool.is_measured(kink)
             and self.state.pool.sighting(*kink).form is not None
-            and (kink, *self._state()) not in self._tried
+            and (kink, *self._state(level)) not in self._tried
         ]
         flat = self.layer_of_kink.worth_walking(level + 1, fresh)
         return [flat[i] for i in sorted(self.state.rng.permutation(len(flat))[:WALKS].tolist())]
@@ -112,7 +147,9 @@ class LinearUnits:
         for place, i in enumerate(bending):
             layer.signs[i] = layer.signs[i] or part.signs[place]
         self.state.layers[level - 1] = layer = layer.oriented()
+        factors = [row.integer_factor() for row in layer.rows]
         layer.fill({(bending[place], i): weight for (place, i), weight in part.weights.items()})
+        self.state.carry_scales(level, factors)
         units = self._units(layer, part)
         new = self.growth.insert(level, units) if units else False
         if part.weights and not new:

@@ -14,6 +14,9 @@ from jaxtract.layers.any_depth.signs.sign_sources import ONE_SIDED
 from jaxtract.layers.any_depth.unseen.complete_rows import heights64
 from jaxtract.layers.any_depth.walk.row_system import expressed_in, rank_of
 
+SPARE = 2
+"""Weights beyond the linear rows that must agree, before a row is taken for a combination of them."""
+
 
 def replace_linear(state: Recovery, level: int, row: Row) -> bool:
     """Put a row of a layer in the place of a linear one, where it is a combination of these; True when it is.
@@ -23,34 +26,43 @@ def replace_linear(state: Recovery, level: int, row: Row) -> bool:
     """
     layer = state.layers[level - 1]
     linear = [i for i, known in enumerate(layer.rows) if known.linear]
-    if not linear or row.missing:
+    if not linear:
         return False
-    units = [layer.rows[i].integers()[0] for i in linear]
-    if rank_of([*units, row.integers()[0]]) > len(units):
+    # An open weight of a linear row is whatever its combinations say that it is.
+    both = [row, *(layer.rows[i] for i in linear)]
+    told = [k for k in range(len(row.weights)) if all(one.weights[k] is not None for one in both)]
+    units = [[layer.rows[i].integers()[0][k] for k in told] for i in linear]
+    own = [row.integers()[0][k] for k in told]
+    if len(told) < min(len(row.weights), len(units) + SPARE):
+        return False
+    if rank_of(units) < len(units) or rank_of([*units, own]) > len(units):
         return False
     readers = state.layers[level].rows if level < len(state.layers) else []
     shares_on = _shares_on(state, level, row, readers)
     sign = _side_of_readers([x for x, reader in zip(shares_on, readers, strict=True) if _reads(reader, linear)])
     whole = row.negative() if sign < 0 else row
     weights, bias = whole.integers()
-    shares = expressed_in(_rationals(units), _rationals([weights]))[0]
-    if np.any(shares @ _rationals(units) != _rationals([weights])[0]):
-        return False
+    shares = expressed_in(_rationals(units), _rationals([[weights[k] for k in told]]))[0]
     place = next(k for k, share in enumerate(shares) if share != 0)
     layer.rows[linear[place]], layer.signs[linear[place]] = whole, abs(sign)
     if not sign:
         state.layers = state.layers[:level]
     elif readers:
         factors = [reader.integer_factor() for reader in readers]
-        sides = [_side_of_readers([x if sign > 0 else 1 - x]) for x in shares_on]
+        sides = [sign * _side(x) for x in shares_on]
         moved = [
             _moved(reader, linear, place, shares, fmpq(bias))
             if _reads(reader, linear) or side > 0
             else _opened(reader, linear[place])
             for reader, side in zip(readers, sides, strict=True)
         ]
-        # A row that was read on both sides was read as what it is on neither.
-        kept = [k for k, side in enumerate(sides) if side > 0 or (side < 0 and not _reads(readers[k], linear))]
+        # A row that was read on both sides was read as what it is on neither; of one with an open weight on what is
+        # replaced the bias is not known any more.
+        kept = [
+            k
+            for k, (side, reader) in enumerate(zip(sides, readers, strict=True))
+            if (side > 0 and reader.weights[linear[place]] is not None) or (side < 0 and not _reads(reader, linear))
+        ]
         signs = state.layers[level].signs
         state.layers[level] = FoundLayer([moved[k] for k in kept], [signs[k] for k in kept])
         if len(kept) < len(readers):
@@ -91,8 +103,16 @@ def _shares_on(state: Recovery, level: int, row: Row, readers: Sequence[Row]) ->
 
 
 def _side_of_readers(shares: Sequence[float]) -> int:
-    """The side that these places are on, nearly all: +1 or -1, 0 for both or none."""
-    share = float(np.mean(shares)) if len(shares) else 0.5
+    """The side that most of these were seen on, +1 or -1, where none was seen on the other; else 0."""
+    sides = [_side(share) for share in shares]
+    for side in (1, -1):
+        if 2 * sides.count(side) > len(sides) and -side not in sides:
+            return side
+    return 0
+
+
+def _side(share: float) -> int:
+    """The side that nearly all places are on: +1 or -1, 0 for both or none."""
     return 1 if share > 1 - ONE_SIDED else -1 if share < ONE_SIDED else 0
 
 
@@ -107,7 +127,8 @@ def _moved(reader: Row, linear: list[int], place: int, shares: np.ndarray, bias:
     """A row over the layer with the new row in place of a linear one."""
     weights = list(reader.weights)
     weight = weights[linear[place]]
-    assert weight is not None, "rows with an open weight on a linear one are not taken in"
+    if weight is None:
+        return reader
     per_share = weight / shares[place]
     weights[linear[place]] = per_share
     for k, i in enumerate(linear):

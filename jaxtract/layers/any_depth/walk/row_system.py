@@ -13,7 +13,7 @@ import enum
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from flint import arb, fmpq, fmpz, fmpz_mat
+from flint import arb, fmpq, fmpq_mat, fmpz, fmpz_mat
 
 from precision.ball_algebra import has_balls, reduce_rows
 from precision.balls import bits_in_use, vanishes
@@ -42,6 +42,7 @@ class RowSystem:
         start: E_i of the first region where known.
         rows: equations sum_i c_i E_i = value, (coefficients, value).
         _rest: their values less what the E that are known add to them.
+        _solved: the equations, solved for what they tell, until something new is known.
     """
 
     def __init__(self, side: np.ndarray, signs: Sequence[int]):
@@ -52,6 +53,7 @@ class RowSystem:
         self.start: dict[int, Number] = {}
         self.rows: list[tuple[list[Number], Number]] = []
         self._rest: list[Number] = []
+        self._solved: Combinations | None = None
         self.learn_signs(signs)
 
     def learn_signs(self, signs: Sequence[int]) -> None:
@@ -103,6 +105,7 @@ class RowSystem:
         at_start = value - self._change(side, coefficients)
         self.rows.append((list(coefficients), at_start))
         self._rest.append(at_start - sum((coefficients[i] * x for i, x in self.start.items()), fmpq(0)))
+        self._solved = None
 
     def _change(self, side: np.ndarray, coefficients: Sequence[Number]) -> Number:
         """sum_i c_i (E_i there - E_i at the start): every crossing in between was of a known weight."""
@@ -177,21 +180,15 @@ class RowSystem:
 
     def _combined(self, coefficients: Sequence[Number]) -> Number | None:
         """The open part of sum_i c_i E_i as a combination of the equations."""
+        if not self.rows:
+            return None
+        if self._solved is not None:
+            return self._solved.value(coefficients)
         open_, rows = self._open_rows()
-        target = [coefficients[i] for i in open_]
-        if not rows:
-            return None
-        matrix = [row[:-1] for row in rows]
-        if has_balls([target]) or has_balls(rows):
-            return _combined_balls(rows, target)
-        if rank_of([*matrix, target]) > rank_of(matrix):
-            return None
-        chosen = independent(matrix)
-        basis = np.array([[fmpq(x) for x in matrix[k]] for k in chosen], dtype=object)
-        factors = expressed_in(basis, _table([target]))[0]
-        if any(x != y for x, y in zip(factors @ basis, target, strict=True)):
-            return None
-        return sum((f * rows[k][-1] for f, k in zip(factors, chosen, strict=True)), fmpq(0))
+        if has_balls(rows) or has_balls([coefficients]):
+            return _combined_balls(rows, [coefficients[i] for i in open_])
+        self._solved = Combinations(open_, rows)
+        return self._solved.value(coefficients)
 
     def set_weight(self, neuron: int, weight: Number) -> None:
         """A weight that was measured. Raises InconsistentRow when another one is known."""
@@ -210,6 +207,7 @@ class RowSystem:
             self.weights[i] = weight
             if self.signs[i] and (self.signs[i] > 0) == self.side[i]:
                 self.start[i] = weight * int(self.signs[i])
+        self._solved = None
         self._rest = [
             value - sum((coefficients[i] * x for i, x in self.start.items()), fmpq(0))
             for coefficients, value in self.rows
@@ -218,6 +216,7 @@ class RowSystem:
     def _set_start(self, neuron: int, value: Number) -> None:
         if neuron not in self.start:
             self.start[neuron] = value
+            self._solved = None
             self._rest = [
                 rest - coefficients[neuron] * value if coefficients[neuron] != 0 else rest
                 for (coefficients, _), rest in zip(self.rows, self._rest, strict=True)
@@ -243,6 +242,32 @@ def sign_of(value: Number) -> int | None:
             return 0
         return None if abs(value) != 1 else 1 if value > 0 else -1
     return None if abs(value) != 1 else int(value.p)
+
+
+class Combinations:
+    """Which linear forms some equations tell, and their values: the equations are solved once for many forms.
+
+    They are brought to x_p + sum_q R_pq x_q = v_p, p the pivots and q the other unknowns.
+
+    Args:
+        unknowns: indices of the coefficients that belong to unknowns; the others are left out.
+        rows: coefficients of the unknowns, then value, rationals.
+    """
+
+    def __init__(self, unknowns: Sequence[int], rows: Sequence[Sequence[fmpq | int]]):
+        table = _table(rows)
+        basis = table[independent(table[:, :-1].tolist())]
+        pivots = independent(basis[:, :-1].T.tolist())
+        others = [k for k in range(len(unknowns)) if k not in set(pivots)]
+        square, rest = (rational_matrix(basis[:, columns].copy()) for columns in (pivots, [*others, len(unknowns)]))
+        self._reduced = square.solve(rest)
+        self._pivots, self._others = ([unknowns[k] for k in columns] for columns in (pivots, others))
+
+    def value(self, form: Sequence[fmpq | int]) -> fmpq | None:
+        """The value of a form, all its coefficients given, on all solutions; None where these differ."""
+        own = fmpq_mat(1, len(self._pivots), [form[k] for k in self._pivots])
+        *others, value = (own * self._reduced).entries()
+        return value if all(x == form[k] for x, k in zip(others, self._others, strict=True)) else None
 
 
 def _combined_balls(rows: Sequence[Sequence[Number]], target: Sequence[Number]) -> Number | None:

@@ -9,6 +9,7 @@ from flint import fmpq
 
 from jaxtract.geometry.known_layers import KnownLayers, Matrix
 from jaxtract.layers.any_depth.found_layers import Output, Row
+from jaxtract.layers.any_depth.kinks.pool import Place
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.unseen.complete_last import inputs_with_both_on, weight_from
 from jaxtract.layers.any_depth.unseen.disagreements import Recovered
@@ -87,8 +88,17 @@ class OutputReader:
 
     def _fit_output(self) -> Tail | None:
         self.state.progress.phase("output")
-        layers = self.state.known(len(self.state.layers))
         known = self.state.pool.known_values()
+        tail = self._fitted(known)
+        if tail is not None:
+            return tail
+        # One piece with kinks that were not met contradicts everything.
+        quiet = self.state.pool.quiet(self.state.known(len(self.state.layers)))
+        return None if quiet.all() else self._fitted([value for value, kept in zip(known, quiet, strict=True) if kept])
+
+    def _fitted(self, known: Sequence[tuple[Place, np.ndarray]]) -> Tail | None:
+        """The output layer from places where f is known."""
+        layers = self.state.known(len(self.state.layers))
         heights, scales = self.state.pool.heights(layers, [place for place, _ in known])
         points = [self.state.pool.lines[i].point(t) for (i, t), _ in known] if layers.depth == 1 else []
         values = known_at(layers, heights, scales, points, [value for _, value in known])
