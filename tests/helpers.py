@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 from flint import fmpq, fmpq_mat
 
-from jaxtract.layers.any_depth.found_layers import FoundLayer, Row
+from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, rescaled_columns
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import FAMILIES, exact_network, gap
 from jaxtract.oracle.call import CallableOracle
@@ -14,6 +14,7 @@ from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.oracle import Oracle
 from jaxtract.search.context_lines import search_lines, settings_for
 from jaxtract.search.random_lines import random_line
+from precision.context import object_matrix
 from precision.dyadic import dyadic_matrix
 from precision.exact import ExactContext
 from precision.rounded import float64, mp
@@ -42,7 +43,7 @@ def family(name, widths, seed):
 
 
 def found_layers(network):
-    """The hidden layers of an exact network as an extraction finds them."""
+    """The hidden layers of an exact network, weights as they are."""
     return [
         FoundLayer([Row(list(row), b) for row, b in zip(w.tolist(), c.entries(), strict=True)], [1] * w.nrows())
         for w, c in zip(network.weights[:-1], network.biases[:-1], strict=True)
@@ -165,3 +166,15 @@ def _clipped(low, high, values, speeds):
             [z if k else fmpq(0) for z, k in zip(values, on, strict=True)],
             [s if k else fmpq(0) for s, k in zip(speeds, on, strict=True)],
         )
+
+
+def true_layers(network, hidden):
+    """The first hidden layers as an extraction knows them: weights refer to integer multiples, all signs are known."""
+    layers: list[FoundLayer] = []
+    for w, b in zip(network.weights[:hidden], network.biases[:hidden], strict=True):
+        rows = [
+            Row(list(weights), bias) for weights, bias in zip(object_matrix(w), object_matrix(b)[:, 0], strict=True)
+        ]
+        factors = [row.integer_factor() for row in layers[-1].rows] if layers else [1] * network.inputs
+        layers.append(FoundLayer(rescaled_columns(rows, factors), [1] * len(rows)))
+    return layers

@@ -3,27 +3,15 @@
 import numpy as np
 import pytest
 from flint import fmpq
+from helpers import true_layers
 
 from jaxtract import ExactContext, ExactNetworkOracle
-from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, rescaled_columns, stacked
+from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, stacked
 from jaxtract.layers.any_depth.unseen.bends_at_sources import weights_at_sources
 from jaxtract.network.families import exact_network, he
 from jaxtract.oracle.counting import CountingOracle
-from precision.context import object_matrix
 
 WIDTHS = (8, 10, 6, 6, 2)
-
-
-def _layers(network, hidden):
-    """The first hidden layers as they would be found, all signs known; weights refer to integer multiples."""
-    layers: list[FoundLayer] = []
-    for w, b in zip(network.weights[:hidden], network.biases[:hidden], strict=True):
-        rows = [
-            Row(list(weights), bias) for weights, bias in zip(object_matrix(w), object_matrix(b)[:, 0], strict=True)
-        ]
-        factors = [row.integer_factor() for row in layers[-1].rows] if layers else [1] * network.inputs
-        layers.append(FoundLayer(rescaled_columns(rows, factors), [1] * len(rows)))
-    return layers
 
 
 def _read(network, layers):
@@ -36,7 +24,7 @@ def _read(network, layers):
 @pytest.mark.parametrize("seed", range(6))
 def test_open_weights_come_out_whatever_is_behind_the_layer(seed):
     network = exact_network(he(WIDTHS, seed))
-    layers = _layers(network, 2)
+    layers = true_layers(network, 2)
     rows = layers[1].rows
     truth = {}
     for reader, source in ((0, 3), (0, 5), (2, 3), (4, 9)):
@@ -50,7 +38,7 @@ def test_open_weights_come_out_whatever_is_behind_the_layer(seed):
 
 def test_a_layer_that_lacks_a_neuron_tells_nothing():
     network = exact_network(he(WIDTHS, 1))
-    layers = _layers(network, 2)
+    layers = true_layers(network, 2)
     layers[1] = FoundLayer(layers[1].rows[:-1], [1] * 5)
     weight, layers[1].rows[0].weights[3] = layers[1].rows[0].weights[3], None
     found, count = _read(network, layers)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from flint import fmpq, fmpq_mat
+from helpers import true_layers
 
 from jaxtract import (
     ExactContext,
@@ -12,10 +13,12 @@ from jaxtract import (
     certify,
     extract_network,
 )
-from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, without_linear
+from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, rescaled_columns, without_linear
 from jaxtract.layers.any_depth.kinks.input_slice import whole_space
+from jaxtract.layers.any_depth.kinks.pool import Pool
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.rows.replace_linear import replace_linear
+from jaxtract.layers.any_depth.rows.unmix_linear import unmix_linear
 from jaxtract.layers.any_depth.signs.linear_part import linear_part
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import exact_network, he
@@ -163,12 +166,13 @@ def test_a_linear_row_becomes_one_neuron_or_two(weights):
         assert read == 3 * (weights[0] * a[0] + weights[1] * a[1]) + 1
 
 
-def state_of(layers):
+def state_of(layers, network=None):
     """A recovery that knows some layers over their inputs, nothing else."""
-    counted = CountingOracle(ExactNetworkOracle(he((4, 2, 1), 0)), ExactContext())
+    counted = CountingOracle(ExactNetworkOracle(network or exact_network(he((4, 2, 1), 0))), ExactContext())
     rng = np.random.default_rng(0)
     state = Recovery(counted, ExactContext(), settings_for(ExactContext()), rng, NoProgressMeter(), None)
-    state.slice, state.layers = whole_space(4), layers
+    state.slice, state.layers = whole_space(counted.inputs), layers
+    state.pool = Pool(counted, counted.inputs)
     return state
 
 
@@ -184,9 +188,10 @@ def test_a_boundary_takes_the_place_of_a_linear_row_also_where_weights_of_it_are
     linear = [Row([None if i in open_ else w for i, w in enumerate(unit)], fmpq(0), linear=True) for unit in units]
     plain = Row(rationals(rng, 6).tolist(), fmpq(1))
     state = state_of([first_layer(rng), FoundLayer([plain, *linear], [1, 1, 1])])
-    assert not replace_linear(state, 2, Row(rationals(rng, 6).tolist(), fmpq(1)))
-    assert replace_linear(state, 2, row)
-    assert [one.linear for one in state.layers[1].rows] == [False, False, True]
+    assert replace_linear(state, 2, Row(rationals(rng, 6).tolist(), fmpq(1))) is None
+    assert replace_linear(state, 2, row) == 1
+    # The other linear row may hold a multiple of it, and no row behind the layer says of how much.
+    assert [one.linear for one in state.layers[1].rows] == [False, False]
     assert state.layers[1].rows[1].in_integers().weights == row.in_integers().weights
 
 
@@ -195,7 +200,33 @@ def test_too_few_weights_in_common_do_not_make_a_combination():
     units = rationals(rng, 2, 6)
     linear = [Row([*unit[:3], None, None, None], fmpq(0), linear=True) for unit in units]
     row = Row([*(units[0] + units[1])[:3], *rationals(rng, 3)], fmpq(5))
-    assert not replace_linear(state_of([first_layer(rng), FoundLayer(linear, [1, 1])]), 2, row)
+    assert replace_linear(state_of([first_layer(rng), FoundLayer(linear, [1, 1])]), 2, row) is None
+
+
+@pytest.mark.parametrize("multiple", [0, 2])
+def test_a_neuron_is_taken_out_of_the_linear_row_beside_it_where_readers_cross_its_boundary(multiple):
+    """Layer 2 is known as two neurons, h, and v + multiple * h where h is on; v is always on."""
+    network = with_neurons_always_on((5, 8, 4, 6, 1), 0, level=2, count=1)
+    first, second, third = true_layers(network, 3)
+    v, h = (second.rows[i].in_integers() for i in (0, 1))
+    mixed = Row([a + multiple * b for a, b in zip(v.weights, h.weights, strict=True)], fmpq(0), linear=True)
+    found = FoundLayer([mixed, *second.rows[1:]], [1] * 4)
+    over_mixed = [
+        Row(
+            [row.weights[0], row.weights[1] - multiple * row.weights[0], *row.weights[2:]],
+            row.bias + row.weights[0] * (v.bias + multiple * h.bias),
+        )
+        for row in third.rows
+    ]
+    readers = rescaled_columns(over_mixed, [mixed.integer_factor(), 1, 1, 1])
+    state = state_of([first, found, FoundLayer(readers, [1] * 6)], network)
+    unmix_linear(state, 2, 1)
+    (linear,) = (row for row in state.layers[1].rows if row.linear)
+    assert linear.in_integers().weights == Row(v.weights, fmpq(0)).in_integers().weights
+    factor = Row(v.weights, fmpq(0)).integer_factor()
+    for row, true in zip(state.layers[2].rows, third.rows, strict=True):
+        assert row.weights == [true.weights[0] / factor, *true.weights[1:]]
+        assert row.bias == true.bias + true.weights[0] * v.bias
 
 
 def with_neurons_always_on(widths, seed, level, count):

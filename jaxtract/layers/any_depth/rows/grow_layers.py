@@ -13,6 +13,7 @@ from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.rows.refined_rows import refined
 from jaxtract.layers.any_depth.rows.replace_linear import one_layer_up, reads_only_linear, replace_linear
+from jaxtract.layers.any_depth.rows.unmix_linear import unmix_linear
 from jaxtract.layers.any_depth.signs.sign_sources import SignSources
 from jaxtract.layers.any_depth.unseen.complete_rows import (
     complete_by_kinks,
@@ -48,10 +49,10 @@ class Growth:
         if misplaced:
             new = self.insert(level, [row for row in rows if not any(row is other for other in misplaced)])
             moved = [one_layer_up(self.state, level, row) for row in misplaced]
-            return any([replace_linear(self.state, level - 1, row) for row in moved]) or new
+            return any([self._replaced(level - 1, row) for row in moved]) or new
         if level > len(self.state.layers):
             self.state.layers.append(FoundLayer([], []))
-        replaced = [replace_linear(self.state, level, row) for row in rows if not row.linear]
+        replaced = [self._replaced(level, row) for row in rows if not row.linear]
         layer = self.state.layers[level - 1]
         before, open_before = len(layer.rows), sum(len(row.missing) for row in layer.rows)
         factors = [row.integer_factor() for row in layer.rows]
@@ -67,6 +68,13 @@ class Growth:
             # What was read behind it now has open weights on the new neurons.
             self._complete(level + 1)
         return True
+
+    def _replaced(self, level: int, row: Row) -> bool:
+        """Whether a row took the place of a linear one; those that are left then do without it."""
+        place = replace_linear(self.state, level, row)
+        if place is not None:
+            unmix_linear(self.state, level, place)
+        return place is not None
 
     def _install(self, level: int, rows: list[Row], factors: Sequence[fmpq]) -> None:
         """New rows of a layer, the known ones first.

@@ -10,6 +10,7 @@ from flint import fmpq
 
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row
 from jaxtract.layers.any_depth.recovery import Recovery
+from jaxtract.layers.any_depth.rows.unmix_linear import without_linear_rows
 from jaxtract.layers.any_depth.signs.sign_sources import ONE_SIDED
 from jaxtract.layers.any_depth.unseen.complete_rows import heights64
 from jaxtract.layers.any_depth.walk.row_system import expressed_in, rank_of
@@ -18,8 +19,8 @@ SPARE = 2
 """Weights beyond the linear rows that must agree, before a row is taken for a combination of them."""
 
 
-def replace_linear(state: Recovery, level: int, row: Row) -> bool:
-    """Put a row of a layer in the place of a linear one, where it is a combination of these; True when it is.
+def replace_linear(state: Recovery, level: int, row: Row) -> int | None:
+    """Put a row of a layer in the place of a linear one, where it is a combination of these; which one, if it is.
 
     With h = sum_q alpha_q t_q + c, t_q the linear rows, t_p = (h - c - sum_{q != p} alpha_q t_q) / alpha_p while h is
     on, where the layers behind it were read. Where they were not, or h was not on there, they are read again.
@@ -27,16 +28,16 @@ def replace_linear(state: Recovery, level: int, row: Row) -> bool:
     layer = state.layers[level - 1]
     linear = [i for i, known in enumerate(layer.rows) if known.linear]
     if not linear:
-        return False
+        return None
     # An open weight of a linear row is whatever its combinations say that it is.
     both = [row, *(layer.rows[i] for i in linear)]
     told = [k for k in range(len(row.weights)) if all(one.weights[k] is not None for one in both)]
     units = [[layer.rows[i].integers()[0][k] for k in told] for i in linear]
     own = [row.integers()[0][k] for k in told]
     if len(told) < min(len(row.weights), len(units) + SPARE):
-        return False
+        return None
     if rank_of(units) < len(units) or rank_of([*units, own]) > len(units):
-        return False
+        return None
     readers = state.layers[level].rows if level < len(state.layers) else []
     shares_on = _shares_on(state, level, row, readers)
     sign = _side_of_readers([x for x, reader in zip(shares_on, readers, strict=True) if _reads(reader, linear)])
@@ -46,7 +47,8 @@ def replace_linear(state: Recovery, level: int, row: Row) -> bool:
     place = next(k for k, share in enumerate(shares) if share != 0)
     layer.rows[linear[place]], layer.signs[linear[place]] = whole, abs(sign)
     if not sign:
-        state.layers = state.layers[:level]
+        # The other linear rows hold a multiple of it, as far as it is on.
+        without_linear_rows(state, level)
     elif readers:
         factors = [reader.integer_factor() for reader in readers]
         sides = [sign * _side(x) for x in shares_on]
@@ -70,7 +72,7 @@ def replace_linear(state: Recovery, level: int, row: Row) -> bool:
         else:
             state.carry_scales(level + 1, factors)
     state.renewed(level)
-    return True
+    return linear[place]
 
 
 def reads_only_linear(state: Recovery, level: int, row: Row) -> bool:

@@ -7,7 +7,7 @@ the open weights are off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from flint import arb, fmpq, fmpz, fmpz_mat
@@ -77,18 +77,34 @@ def places_on_boundary(layers: KnownLayers, row: Row, rng: np.random.Generator) 
 
 def walks_from(layers: KnownLayers, row: Row, points: np.ndarray, rng: np.random.Generator) -> list[BoundaryWalk]:
     """One walk per point, which knows of the row what is known and looks for the rest."""
-    walks = []
-    for point in points:
-        grid = floats_to_grid(point, 52)
-        form = _form_at(layers, row, grid)
-        if form is None:
-            continue
-        walk = BoundaryWalk(layers, [1] * layers.widths[-1], form, [fmpq(x, fmpz(1) << 256) for x in grid], rng)
-        if _form_at(layers, row, walk.start.point) is None:
-            continue
-        walk.system.know({i: w for i, w in enumerate(row.weights) if w is not None})
-        walks.append(walk)
-    return walks
+    signs, weights = [1] * layers.widths[-1], {i: w for i, w in enumerate(row.weights) if w is not None}
+    walks = [walk_from(layers, row, point, signs, weights, rng) for point in points]
+    return [walk for walk in walks if walk is not None]
+
+
+def walk_from(
+    layers: KnownLayers,
+    row: Row,
+    point: np.ndarray,
+    signs: Sequence[int],
+    weights: Mapping[int, Number],
+    rng: np.random.Generator,
+) -> BoundaryWalk | None:
+    """A walk from a point on the boundary of a row, where no open weight acts; None where there is no such boundary.
+
+    Args:
+        signs: of the last layer, as for ``BoundaryWalk``.
+        weights: what the walk is to know of the row.
+    """
+    grid = floats_to_grid(point, 52)
+    form = _form_at(layers, row, grid)
+    if form is None:
+        return None
+    walk = BoundaryWalk(layers, signs, form, [fmpq(x, fmpz(1) << 256) for x in grid], rng)
+    if _form_at(layers, row, walk.start.point) is None:
+        return None
+    walk.system.know(weights)
+    return walk
 
 
 def nearest_to_open(layers: KnownLayers, row: Row, points: np.ndarray, count: int) -> np.ndarray:

@@ -80,7 +80,7 @@ class RowSystem:
         """Neurons whose weight is open."""
         return [i for i in range(self.width) if i not in self.weights]
 
-    def know(self, weights: dict[int, Number]) -> None:
+    def know(self, weights: Mapping[int, Number]) -> None:
         """Weights that were found elsewhere."""
         for i, weight in weights.items():
             self.set_weight(i, weight)
