@@ -20,7 +20,7 @@ from jaxtract.layers.any_depth.kinks.layer_of_kink import LayerOfKink
 from jaxtract.layers.any_depth.kinks.pool import Pool, SearchedLine
 from jaxtract.layers.any_depth.kinks.wider_slice import widened
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
-from jaxtract.layers.any_depth.rows.confirm_rows import review
+from jaxtract.layers.any_depth.rows.confirm_rows import audit, review
 from jaxtract.layers.any_depth.rows.first_layer import measure_line
 from jaxtract.layers.any_depth.rows.grow_layers import Growth
 from jaxtract.layers.any_depth.rows.linear_units import LinearUnits
@@ -123,6 +123,7 @@ class AnyDepth:
         self.first_line = first_line
         self.skips_tried = False
         self.tried_at_sources: set[tuple[int, int, int]] = set()
+        self.audited: set[tuple[int, int, int]] = set()
         counted = (
             oracle
             if isinstance(oracle, CountingOracle)
@@ -226,7 +227,7 @@ class AnyDepth:
                 self.state.insistent, self.state.blocked = True, 0
                 self.state.done.clear()
                 continue
-            if self._complete_at_sources() or (self.state.hasty and self.linear_units.find()):
+            if self._complete_at_sources() or (self.state.hasty and (self._audited() or self.linear_units.find())):
                 continue
             left -= 1
             plain_failed = left < 0 or (self.state.patience <= 0 and not self.skips_tried)
@@ -252,6 +253,16 @@ class AnyDepth:
                 if complete_at_sources(self.state, level):
                     return True
         return False
+
+    def _audited(self) -> bool:
+        """Whether rows of the last layer are refuted, where its signs stay open."""
+        level = len(self.state.layers)
+        tried = (level, self.state.versions[level], len(self.state.layers[-1].rows) if level else 0)
+        if level < 2 or not self.state.numbers.exact or tried in self.audited or all(self.state.layers[-1].signs):
+            return False
+        self.audited.add(tried)
+        self.state.progress.phase("measure")
+        return audit(self.state, level)
 
     def _read_with_skips(self) -> bool:
         """What is left without the plain hypothesis: True when a network with skips is found and not refuted.
@@ -316,7 +327,8 @@ class AnyDepth:
             self.state.progress.phase("measure")
             self.state.pool.measure(measured, self.state.known_for_certain())
             self._try(measured)
-            self.linear_units.find_due()
+            if self.linear_units.due and not self._audited():
+                self.linear_units.find_due()
 
     def _worth_measuring(self, kinks: Sequence[Kink]) -> list[Kink]:
         """Kinks that are measured already; else those of one line that may be of a layer that can be read now."""

@@ -11,7 +11,7 @@ from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, stacked
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.walk.predicted import visible_places
 
-LEAST_SEEN, MOSTLY_SEEN = 0.4, 0.7
+LEAST_SEEN, MOSTLY_SEEN = 0.5, 0.9
 """Shares of its predicted places where a row is seen: below the first it is refuted, above the second believed.
 
 What is behind a neuron is not always on, so that it is not seen everywhere; a deeper neuron that was walked by mistake
@@ -23,6 +23,9 @@ SELDOM, DOUBTFUL = 1e-3, 0.1
 
 CONFIRMATIONS = 4
 """Times that places are asked for a row that is neither refuted nor believed."""
+
+FOR_ALL, OFTEN_SEEN = 2, 0.8
+"""Of these times those at which all rows of a layer are asked about, and the share that is not held against a row."""
 
 
 def confirmed(state: Recovery, level: int, rows: Sequence[Row]) -> list[Row]:
@@ -63,14 +66,55 @@ def review(state: Recovery) -> None:
             if chance >= SELDOM and (u < 3 or _share(s, u) >= LEAST_SEEN)
         ]
         if len(kept) < len(layer.rows):
-            state.layers = state.layers[:level]
-            # Its signs were told by what seemed to read the refuted rows, too.
-            rows = [layer.rows[k] for k in kept]
-            state.layers[-1] = FoundLayer(rows, [int(row.linear) for row in rows])
-            if not kept:
-                state.layers.pop()
-            state.versions = [v + (later >= level) for later, v in enumerate(state.versions)]
+            _keep(state, level, kept)
             return
+
+
+def audit(state: Recovery, level: int) -> bool:
+    """Whether rows of a layer are refuted and dropped that its others are held against, all over their boundaries.
+
+    A deeper neuron walked by mistake is seen where the layer's own neurons are as they were on its walk, and not behind
+    their boundaries. Where neurons behind hide what is before them, they hide it of all.
+    """
+    rows = state.layers[level - 1].rows
+    asked = doubtful = [i for i, row in enumerate(rows) if not row.linear]
+    seen, unseen = [0] * len(rows), [0] * len(rows)
+    for turn in range(CONFIRMATIONS):
+        chosen = asked if turn < FOR_ALL else doubtful
+        places = visible_places(state.pool.asker, state.known(level), rows, chosen, state.rng)
+        for i, (hits, count) in zip(chosen, places, strict=True):
+            seen[i], unseen[i] = seen[i] + hits, unseen[i] + count - hits
+        chances = chances_unseen([seen[i] for i in asked], [unseen[i] for i in asked])
+        doubtful = [i for i, chance in zip(asked, chances, strict=True) if chance < DOUBTFUL]
+        if not doubtful:
+            return False
+    refuted = _refuted_beside_others({i: (seen[i], unseen[i]) for i in asked})
+    if refuted:
+        _keep(state, level, [i for i in range(len(rows)) if i not in refuted])
+        state.renewed(level)
+    return bool(refuted)
+
+
+def _refuted_beside_others(counts: dict[int, tuple[int, int]]) -> set[int]:
+    """Those of some rows that are seen too seldom, (seen, unseen) each, by those that are not."""
+    left = dict(counts)
+    while left:
+        chances = chances_unseen([s for s, _ in left.values()], [u for _, u in left.values()])
+        chance, worst = min(zip(chances, left, strict=True))
+        if chance >= SELDOM or _share(*left[worst]) >= OFTEN_SEEN:
+            break
+        del left[worst]
+    return counts.keys() - left.keys()
+
+
+def _keep(state: Recovery, level: int, kept: Sequence[int]) -> None:
+    """Drop all other rows of a layer, and what was read behind it."""
+    # Its signs were told by what seemed to read the refuted rows, too.
+    rows = [state.layers[level - 1].rows[k] for k in kept]
+    state.layers = state.layers[: level - 1]
+    if rows:
+        state.layers.append(FoundLayer(rows, [int(row.linear) for row in rows]))
+    state.versions = [v + (later >= level) for later, v in enumerate(state.versions)]
 
 
 def _not_seldom(

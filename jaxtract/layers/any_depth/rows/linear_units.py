@@ -57,10 +57,18 @@ class LinearUnits:
         """Walks that should have given rows of a layer, and gave none: the one before may lack a neuron."""
         self._in_vain[self._state(level - 1)] += walks
 
+    @property
+    def due(self) -> bool:
+        """Whether enough walks behind one of the last two layers failed, and lines did not show why."""
+        return self.state.hasty and any(map(self._due, self._last_two()))
+
     def find_due(self) -> bool:
-        """``find`` behind those of the last two layers behind which enough walks failed, and lines did not show why."""
+        """``find`` behind those of the last two layers behind which enough walks failed."""
+        return any(self._due(level) and self._find(level) for level in self._last_two())
+
+    def _last_two(self) -> tuple[int, int]:
         depth = len(self.state.layers)
-        return self.state.hasty and any(self._due(level) and self._find(level) for level in (depth - 1, depth))
+        return depth - 1, depth
 
     def find(self) -> bool:
         """Whether one of the last two known layers has got a linear row, a sign or a weight.

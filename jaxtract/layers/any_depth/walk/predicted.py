@@ -16,6 +16,7 @@ from jaxtract.layers.any_depth.walk.on_boundary import put_on_boundary
 from jaxtract.measurement.bend_test import bent
 from jaxtract.oracle.points import PointBatch
 from jaxtract.search.context_lines import Asker
+from precision.balls import vanishes
 
 PLACES = 6
 _STEPS = (fmpz(-1), fmpz(0), fmpz(1))
@@ -28,9 +29,10 @@ def visible_places(
     neurons: Sequence[int],
     rng: np.random.Generator,
 ) -> list[tuple[int, int]]:
-    """Random places on its predicted boundary where each neuron of the last layer is seen, and places asked.
+    """Random places on its predicted boundary where each neuron of the last layer is seen, and where it might be.
 
-    Three queries a place, counted as ``measure``. ``rows`` are those of the last layer.
+    Three queries a place, counted as ``measure``. ``rows`` are those of the last layer. Where f is constant nothing of
+    a layer need be seen; where it is not, something behind reads the layer.
     """
     anchors: list[GridVector] = []
     steps: list[GridVector] = []
@@ -42,7 +44,7 @@ def visible_places(
             anchors.append(found.point)
             steps.append(found.step)
             owner.append(place)
-    hits, asked = [0] * len(neurons), [owner.count(place) for place in range(len(neurons))]
+    hits, asked = [0] * len(neurons), [0] * len(neurons)
     if not anchors:
         return list(zip(hits, asked, strict=True))
     count, inputs = len(anchors), layers.inputs
@@ -58,6 +60,7 @@ def visible_places(
     answers = asker.ask(batch, "measure").reshape(count, 3, -1)
     for place, answer in zip(owner, answers, strict=True):
         hits[place] += int(bent(answer))
+        asked[place] += int(not all(vanishes(x) for x in answer[2] - answer[0]) or bent(answer))
     return list(zip(hits, asked, strict=True))
 
 
