@@ -127,6 +127,19 @@ def test_a_row_that_no_reader_crossed_is_on_where_they_read_multiples_of_it(side
     assert found.signs == signs
 
 
+@pytest.mark.parametrize("uncrossed", [[2], [2, 4]])
+def test_open_weights_of_a_row_that_no_reader_crossed(uncrossed):
+    """It is on wherever they were seen: what they read of it is told by its other weights, where nothing is missing."""
+    rng = np.random.default_rng(0)
+    rows, read, side = rationals(rng, 6, 12), rationals(rng, 6, 6), np.zeros((6, 6), dtype=int)
+    past = read[:, uncrossed] @ rows[uncrossed]
+    past[:, 5] = past[:, 5] + read[:, 2] * fmpq(7, 3)
+    read[:, uncrossed], side[:, uncrossed] = None, 1
+    found = linear_part(rows, read, past, [1] * 6, [[], [], [5], [], [], []], side)
+    assert found.weights == {(2, 5): fmpq(7, 3)}
+    assert not len(found.units)
+
+
 def test_a_weight_of_a_missing_neuron_that_is_not_told_stays_open():
     rng = np.random.default_rng(0)
     rows, signs, read, past, missing = read_past(rng, readers=4, width=6, before=10, units=1)

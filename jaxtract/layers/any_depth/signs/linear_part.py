@@ -117,7 +117,11 @@ def _completed(
     whole, read = [*told], np.array([*told.values()], dtype=object).reshape(-1, len(rows))
     if not whole:
         return none
-    past = past[whole]
+    # What was never crossed adds to what is read past the layer; turned rows that were not do so below, too.
+    uncrossed = unknown_in(readers.read[whole]) & (np.array(sides.signs) > 0)
+    past, own = past[whole], np.where(uncrossed, read, fmpq(0)) @ rows
+    known_past = ~unknown_in(past)
+    past[known_past] = past[known_past] - own[known_past]
     turned = [i for i, sign in enumerate(sides.signs) if sign < 0]
     on_columns = past[:, columns] + read[:, turned] @ rows[turned][:, columns]
     chosen = independent(on_columns.tolist())
@@ -143,7 +147,7 @@ def _whole(rows: np.ndarray, readers: Readers, sides: Sides) -> dict[int, np.nda
     """Those of the readers that are known with all their weights on the rows, (width,), by index.
 
     A row that a reader never crossed and that was on adds a multiple to what it reads past the layer. These are told
-    apart from what is missing by readers that did cross it: what is missing adds none of it there.
+    apart from what is missing, if anything is, by readers that did cross it: what is missing adds none of it there.
     """
     signs, here = np.array(sides.signs), readers.oriented(sides.signs).chosen(sides.readers)
     read, unknown = here.read, unknown_in(here.read)
@@ -158,7 +162,7 @@ def _whole(rows: np.ndarray, readers: Readers, sides: Sides) -> dict[int, np.nda
     multiples = expressed_in(rows[uncrossed], rest - shares @ rest[chosen]) if uncrossed else rest[:, :0]
     for place, i in enumerate(uncrossed):
         crossed = np.nonzero(~unknown[:, i])[0]
-        own = _column([[*shares[k], multiples[k, place]] for k in crossed])
+        own = _column([[*shares[k], multiples[k, place]] for k in crossed]) if chosen else []
         if own is not None:
             of_all = multiples[:, place] - shares @ np.array(own, dtype=object).reshape(len(chosen))
             read[unknown[:, i], i] = of_all[unknown[:, i]] * int(signs[i])
