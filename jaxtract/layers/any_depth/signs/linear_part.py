@@ -118,10 +118,10 @@ def _completed(
     if not whole:
         return none
     # What was never crossed adds to what is read past the layer; turned rows that were not do so below, too.
-    uncrossed = unknown_in(readers.read[whole]) & (np.array(sides.signs) > 0)
-    past, own = past[whole], np.where(uncrossed, read, fmpq(0)) @ rows
+    past, own = past[whole], read.copy()
+    own[~unknown_in(readers.read[whole]) | (np.array(sides.signs) < 0)] = fmpq(0)
     known_past = ~unknown_in(past)
-    past[known_past] = past[known_past] - own[known_past]
+    past[known_past] = past[known_past] - (own @ rows)[known_past]
     turned = [i for i, sign in enumerate(sides.signs) if sign < 0]
     on_columns = past[:, columns] + read[:, turned] @ rows[turned][:, columns]
     chosen = independent(on_columns.tolist())
