@@ -15,7 +15,7 @@ from fractions import Fraction
 import numpy as np
 from flint import arb, ctx, fmpq, fmpq_mat, fmpz
 
-from precision.ball_algebra import reduce_rows
+from precision.ball_algebra import ball_rank, reduce_rows
 from precision.context import Context, Number
 from precision.dyadic import round_to_grid
 from precision.rounded import GUARD_BITS, RoundedContext
@@ -82,7 +82,7 @@ class BallContext(Context):
         return solution
 
     def rank(self, matrix: np.ndarray) -> int:
-        return reduce_rows(matrix.tolist(), matrix.shape[1]).rank if matrix.size else 0
+        return ball_rank(matrix.tolist())
 
     def nullspace(self, matrix: np.ndarray) -> np.ndarray:
         columns = matrix.shape[1]

@@ -100,7 +100,7 @@ class Row:
         """The scaled multiple that the weights of the next layer refer to; open weights as zero."""
         weights, bias = self.scaled()
         if not self.exact:
-            return Row(list(weights), bias, self.seen_at, sightings=self.sightings)
+            return Row(list(weights), bias, self.seen_at, sightings=self.sightings, linear=self.linear)
         return Row([fmpq(w) for w in weights], fmpq(bias), self.seen_at, linear=self.linear)
 
     def fill(self, weights: Mapping[int, Number]) -> bool:

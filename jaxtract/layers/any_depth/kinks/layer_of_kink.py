@@ -33,6 +33,8 @@ class LayerOfKink:
         self._share: dict[int, float] = {}
         self._sides_known: dict[int, dict[Kink, Sides]] = {}
         self._sides_for: dict[int, KnownLayers] = {}
+        self._spans_known: dict[int, dict[Kink, Span]] = {}
+        self._spans_for: dict[int, tuple[KnownLayers, list[int]]] = {}
         self._seen_complete: tuple[KnownLayers, int] | None = None
 
     def next_levels(self, kinks: Sequence[Kink]) -> list[int | None]:
@@ -115,16 +117,20 @@ class LayerOfKink:
         """Can the neurons of layer level - 1 that are on explain the normals?"""
         signs = np.array(self.signs.behind(level))
         layers = self.state.known(level - 1)
+        told = (layers, signs.tolist())
+        if level not in self._spans_for or self._spans_for[level] != told:
+            self._spans_for[level], self._spans_known[level] = told, {}
+        known = self._spans_known[level]
         missing = np.array([bool(row.missing) for row in self.state.layers[level - 2].rows])
-        found = []
-        for kink, pattern in zip(kinks, self.state.pool.patterns(layers, self.state.pool.places(kinks)), strict=True):
+        fresh = [kink for kink in kinks if kink not in known]
+        for kink, pattern in zip(fresh, self.state.pool.patterns(layers, self.state.pool.places(fresh)), strict=True):
             form = self.state.pool.sighting(*kink).form
             on = np.where(signs == 0, True, pattern[-1] == (signs > 0))
             if form is None:
-                found.append(Span.OUTSIDE)
+                known[kink] = Span.OUTSIDE
             else:
-                found.append(Span.EVERYTHING if (on & missing).any() else span_of(layers, pattern, on, form.normal))
-        return found
+                known[kink] = Span.EVERYTHING if (on & missing).any() else span_of(layers, pattern, on, form.normal)
+        return [known[kink] for kink in kinks]
 
     def _sides(self, level: int, kinks: Sequence[Kink]) -> list[Sides]:
         """Whether the kinks can be those of neurons that layer ``level`` lacks."""

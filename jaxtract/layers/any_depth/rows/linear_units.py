@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from flint import fmpq
+from flint import arb, fmpq
 
 from jaxtract.geometry.known_layers import KnownLayers, carrying_before
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, stacked
@@ -20,8 +20,9 @@ from jaxtract.layers.any_depth.kinks.layer_of_kink import LayerOfKink
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
 from jaxtract.layers.any_depth.rows.grow_layers import Growth
 from jaxtract.layers.any_depth.signs.linear_part import LinearPart, linear_part
-from jaxtract.layers.any_depth.walk.layer_rows import rows_past_layer
-from jaxtract.layers.any_depth.walk.row_system import independent
+from jaxtract.layers.any_depth.walk.layer_rows import fewest_bits, rows_past_layer
+from jaxtract.layers.any_depth.walk.relations import UndecidedError, independent
+from precision.balls import quotient
 
 IN_VAIN = 8
 """Walks of the next layer that gave nothing, after which it is asked what the last one lacks; twice as many each time
@@ -87,7 +88,7 @@ class LinearUnits:
 
     def _find(self, level: int) -> bool:
         self._in_vain[self._state(level)] = 0
-        if level < 2 or not self.state.numbers.exact or not all(self.state.layers[level - 2].signs):
+        if level < 2 or self.state.numbers.few_bits or not all(self.state.layers[level - 2].signs):
             return False
         layer = self.state.layers[level - 1]
         if level < len(self.state.layers) and not all(layer.signs):
@@ -147,7 +148,8 @@ class LinearUnits:
         sightings = [self.state.pool.sighting(*kink) for kink in kinks]
         forms = [(s.form, s.point) for s in sightings if s.form is not None]
         steps = MOST_STEPS * wide.widths[-1]
-        return rows_past_layer(self.state.pool.asker, wide, forms, steps, self.state.rng, leave_uncrossed=True)
+        rows = rows_past_layer(self.state.pool.asker, wide, forms, steps, self.state.rng, leave_uncrossed=True)
+        return [row for row in rows if row.accuracy >= fewest_bits(self.state.numbers)]
 
     def _insert(self, level: int, bending: Sequence[int], part: LinearPart) -> bool:
         layer = self.state.layers[level - 1]
@@ -170,10 +172,14 @@ class LinearUnits:
     def _units(self, layer: FoundLayer, part: LinearPart) -> list[Row]:
         """Linear rows that are not among the combinations of those that are known."""
         old = [row for row in layer.rows if row.linear]
-        found = [Row(list(weights), fmpq(0), linear=True) for weights in part.units]
+        zero = fmpq(0) if self.state.numbers.exact else arb(0)
+        found = [Row(list(weights), zero, linear=True) for weights in part.units]
         table = [row.weights for row in (*old, *found)]
         known = [i for i in range(part.units.shape[1]) if all(weights[i] is not None for weights in table)]
-        chosen = independent([[weights[i] for i in known] for weights in table]) if found else []
+        try:
+            chosen = independent([[weights[i] for i in known] for weights in table]) if found else []
+        except UndecidedError:
+            return []
         return [found[k - len(old)] for k in chosen if k >= len(old)]
 
 
@@ -182,6 +188,6 @@ def _linear_part(known: KnownLayers, rows: Sequence[Row], layer: FoundLayer) -> 
     weights = np.array([row.weights for row in rows], dtype=object)
     heights = [known.values64(np.stack(row.seen_at))[-1] for row in rows]
     side = np.array([np.all(z > 0, axis=0).astype(int) - np.all(z < 0, axis=0) for z in heights])
-    last = np.array([[fmpq(x) for x in row] for row in known.weights[-1].tolist()], dtype=object)
+    last = np.array([[quotient(x, 1) for x in row] for row in known.weights[-1].tolist()], dtype=object)
     missing = [row.missing for row in layer.rows]
     return linear_part(last, weights[:, :width], weights[:, width:], layer.signs, missing, side)

@@ -13,7 +13,9 @@ from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.rows.unmix_linear import without_linear_rows
 from jaxtract.layers.any_depth.signs.sign_sources import ONE_SIDED
 from jaxtract.layers.any_depth.unseen.complete_rows import heights64
-from jaxtract.layers.any_depth.walk.row_system import expressed_in, rank_of
+from jaxtract.layers.any_depth.walk.relations import UndecidedError, expressed_in, rank
+from precision.balls import quotient
+from precision.context import Number
 
 SPARE = 2
 """Weights beyond the linear rows that must agree, before a row is taken for a combination of them."""
@@ -32,19 +34,23 @@ def replace_linear(state: Recovery, level: int, row: Row) -> int | None:
     # An open weight of a linear row is whatever its combinations say that it is.
     both = [row, *(layer.rows[i] for i in linear)]
     told = [k for k in range(len(row.weights)) if all(one.weights[k] is not None for one in both)]
-    units = [[layer.rows[i].integers()[0][k] for k in told] for i in linear]
-    own = [row.integers()[0][k] for k in told]
+    units, own = (_numbers([one.scaled()[0] for one in rows])[:, told] for rows in (both[1:], both[:1]))
     if len(told) < min(len(row.weights), len(units) + SPARE):
         return None
-    if rank_of(units) < len(units) or rank_of([*units, own]) > len(units):
+    try:
+        if rank(units) < len(units) or rank(np.concatenate([units, own])) > len(units):
+            return None
+    except UndecidedError:
         return None
     readers = state.layers[level].rows if level < len(state.layers) else []
     shares_on = _shares_on(state, level, row, readers)
     sign = _side_of_readers([x for x, reader in zip(shares_on, readers, strict=True) if _reads(reader, linear)])
     whole = row.negative() if sign < 0 else row
-    weights, bias = whole.integers()
-    shares = expressed_in(_rationals(units), _rationals([[weights[k] for k in told]]))[0]
-    place = next(k for k, share in enumerate(shares) if share != 0)
+    weights, bias = whole.scaled()
+    shares = expressed_in(units, _numbers([weights])[:, told])[0]
+    place = next((k for k, share in enumerate(shares) if share != 0), None)
+    if place is None:
+        return None
     layer.rows[linear[place]], layer.signs[linear[place]] = whole, abs(sign)
     if not sign:
         # The other linear rows hold a multiple of it, as far as it is on.
@@ -53,7 +59,7 @@ def replace_linear(state: Recovery, level: int, row: Row) -> int | None:
         factors = [reader.integer_factor() for reader in readers]
         sides = [sign * _side(x) for x in shares_on]
         moved = [
-            _moved(reader, linear, place, shares, fmpq(bias))
+            _moved(reader, linear, place, shares, quotient(bias, 1))
             if _reads(reader, linear) or side > 0
             else _opened(reader, linear[place])
             for reader, side in zip(readers, sides, strict=True)
@@ -81,21 +87,26 @@ def reads_only_linear(state: Recovery, level: int, row: Row) -> bool:
     Then it is the boundary of one of these.
     """
     before = state.layers[level - 2].rows if level > 1 else []
-    read = [other.linear for weight, other in zip(row.weights, before, strict=False) if weight]
+    read = [other.linear for weight, other in zip(row.weights, before, strict=False) if _acts(weight)]
     return bool(read) and all(read)
 
 
 def one_layer_up(state: Recovery, level: int, row: Row) -> Row:
     """Such a row as one of the layer before, over what the linear rows read."""
     before = state.layers[level - 2].rows
-    read = [(weight, other.integers()[0]) for weight, other in zip(row.weights, before, strict=True) if weight]
+    pairs = zip(row.weights, before, strict=True)
+    read = [(weight, other.scaled()[0]) for weight, other in pairs if weight is not None and weight != 0]
     width = len(before[0].weights)
     weights = [sum((weight * whole[k] for weight, whole in read), fmpq(0)) for k in range(width)]
     return dataclasses.replace(row, weights=weights)
 
 
 def _reads(reader: Row, linear: Sequence[int]) -> bool:
-    return any(reader.weights[i] for i in linear)
+    return any(_acts(reader.weights[i]) for i in linear)
+
+
+def _acts(weight: Number | None) -> bool:
+    return weight is not None and bool(weight != 0)
 
 
 def _shares_on(state: Recovery, level: int, row: Row, readers: Sequence[Row]) -> list[float]:
@@ -125,7 +136,7 @@ def _opened(reader: Row, place: int) -> Row:
     return dataclasses.replace(reader, weights=weights)
 
 
-def _moved(reader: Row, linear: list[int], place: int, shares: np.ndarray, bias: fmpq) -> Row:
+def _moved(reader: Row, linear: list[int], place: int, shares: np.ndarray, bias: Number) -> Row:
     """A row over the layer with the new row in place of a linear one."""
     weights = list(reader.weights)
     weight = weights[linear[place]]
@@ -140,5 +151,5 @@ def _moved(reader: Row, linear: list[int], place: int, shares: np.ndarray, bias:
     return dataclasses.replace(reader, weights=weights, bias=reader.bias - per_share * bias)
 
 
-def _rationals(rows: list[list[int]]) -> np.ndarray:
-    return np.array([[fmpq(x) for x in row] for row in rows], dtype=object)
+def _numbers(rows: Sequence[Sequence[Number]]) -> np.ndarray:
+    return np.array([[quotient(x, 1) for x in row] for row in rows], dtype=object)

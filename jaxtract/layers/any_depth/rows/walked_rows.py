@@ -12,7 +12,7 @@ from jaxtract.layers.any_depth.rows.confirm_rows import confirmed
 from jaxtract.layers.any_depth.rows.refined_rows import activations_at, refined
 from jaxtract.layers.any_depth.signs.sign_sources import SignSources
 from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
-from jaxtract.layers.any_depth.walk.layer_rows import FEWEST_BITS, linear_weights_known, row_of, run_walks
+from jaxtract.layers.any_depth.walk.layer_rows import fewest_bits, linear_weights_known, row_of, run_walks
 
 FIRST_SIGN_WALKS = 2
 """Walks that look for the signs of a layer; twice as many whenever all of them were of deeper neurons."""
@@ -30,9 +30,6 @@ FEW_FAILED, MANY_FAILED = 1, 4
 
 A neuron that the layer before lacks is off in half of all places: one walk more is cheaper than lines that show it.
 """
-
-LOST_MOST = 4
-"""A row must keep one in so many of the bits of an answer."""
 
 
 class WalkedRows:
@@ -112,9 +109,7 @@ class WalkedRows:
         if level < len(self.state.layers):
             # What was read behind a layer becomes doubtful with every new neuron: not for one that is hardly known.
             rows = [row for row in rows if 2 * len(row.missing) <= len(row.weights)]
-        numbers = self.state.numbers
-        # A row that lost most of what the answers carry is read better from another sighting.
-        fewest = FEWEST_BITS if numbers.few_bits else max(FEWEST_BITS, (numbers.answer_bits or 0) // LOST_MOST)
+        fewest = fewest_bits(self.state.numbers)
         return confirmed(self.state, level, merge_rows([row for row in rows if row.accuracy >= fewest]))
 
     def _note_failed(self, level: int, walks: int) -> None:

@@ -23,7 +23,7 @@ from jaxtract.layers.any_depth.walk.row_system import (
     reduced_rows,
     sign_of,
 )
-from precision.ball_algebra import has_balls, reduce_rows
+from precision.ball_algebra import ball_rank, has_balls, reduce_rows
 from precision.balls import vanishes
 from precision.context import Number
 from precision.lattice import signs_by_lattice
@@ -242,7 +242,7 @@ def _chosen(matrix: Matrix, mask: np.ndarray) -> Matrix:
 
 def _rank(matrix: Matrix) -> int:
     """Modulo a prime; of balls the rank that is certain."""
-    return reduce_rows(matrix.tolist(), matrix.ncols()).rank if isinstance(matrix, arb_mat) else matrix.rank()
+    return ball_rank(matrix.tolist()) if isinstance(matrix, arb_mat) else matrix.rank()
 
 
 def _span_balls(rows: Sequence[Sequence[Number]], normal: Sequence[Number]) -> Span:

@@ -16,8 +16,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from flint import fmpq
 
-from jaxtract.layers.any_depth.signs.read_past import EXACT, Readers, Sides, same_neurons, sides_of, unknown_in
-from jaxtract.layers.any_depth.walk.row_system import Shared, expressed_in, independent, solve_shared
+from jaxtract.layers.any_depth.signs.read_past import Readers, Sides, same_neurons, sides_of, unknown_in
+from jaxtract.layers.any_depth.walk.relations import UndecidedError, expressed_in, independent, nullspace
+from jaxtract.layers.any_depth.walk.row_system import Shared, solve_shared
+from precision.balls import vanishes
+from precision.context import Number
 
 Weight = tuple[int, int]
 """(neuron, neuron of the layer before)"""
@@ -36,7 +39,7 @@ class LinearPart:
 
     signs: list[int]
     units: np.ndarray
-    weights: dict[Weight, fmpq]
+    weights: dict[Weight, Number]
 
 
 def linear_part(
@@ -53,7 +56,7 @@ def linear_part(
     on the activation of one neuron before. The signs are told by all other activations.
 
     Args:
-        rows: of layer l over layer l - 1, rationals, (width, width before).
+        rows: of layer l over layer l - 1, rationals or balls, (width, width before).
         read: weights of rows of layer l + 1 on layer l as it is oriented, (readers, width). None where a neuron was
             never crossed: what it adds is a multiple of its row, and part of ``past``.
         past: their weights on layer l - 1, (readers, width before). None where they are not known.
@@ -73,7 +76,10 @@ def linear_part(
         known = [k for k, beside in enumerate(past) if all(x is not None for x in beside[columns])]
         readers = Readers(read[known], past[known][:, columns], side[known], neuron[known]).oriented(signs)
         for sides in sides_of(rows[:, columns], readers, signs):
-            part = _completed(rows, readers, past[known], sides, columns, missing)
+            try:
+                part = _completed(rows, readers, past[known], sides, columns, missing)
+            except UndecidedError:
+                continue
             if len(part.units) or part.weights or part.signs != list(signs):
                 return part
             first = first or part
@@ -156,7 +162,7 @@ def _whole(rows: np.ndarray, readers: Readers, sides: Sides) -> dict[int, np.nda
     seen = read.copy()
     seen[unknown] = fmpq(0)
     rest = here.past + seen[:, turned] @ rows[turned]
-    modulo = rest @ EXACT.nullspace(rows[uncrossed])
+    modulo = rest @ nullspace(rows[uncrossed])
     chosen = independent(modulo.tolist())
     shares = _shares(modulo, chosen)
     multiples = expressed_in(rows[uncrossed], rest - shares @ rest[chosen]) if uncrossed else rest[:, :0]
@@ -176,12 +182,12 @@ def _shares(vectors: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
     return expressed_in(vectors[list(chosen)], vectors)
 
 
-def _column(equations: Sequence[Sequence[fmpq]]) -> list[fmpq] | None:
+def _column(equations: Sequence[Sequence[Number]]) -> list[Number] | None:
     """What equations (coefficients, value) agree on, more of them than unknowns; None where they do not."""
     unknowns = len(equations[0]) - 1 if equations else 0
     if len(equations) <= unknowns:
         return None
     if not unknowns:
-        return [] if all(value == 0 for (value,) in equations) else None
+        return [] if all(vanishes(value) for (value,) in equations) else None
     solved = solve_shared(equations, unknowns)
     return None if isinstance(solved, Shared) else solved[:, 0].tolist()

@@ -14,10 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from flint import fmpq
 
-from jaxtract.layers.any_depth.walk.row_system import expressed_in
-from precision.exact import ExactContext
-
-EXACT = ExactContext()
+from jaxtract.layers.any_depth.walk.relations import (
+    UndecidedError,
+    expressed_in,
+    nullspace,
+    rank,
+    zero_or_one,
+)
+from precision.balls import vanishes
 
 MOST_GUESSED = 8
 """Signs that are tried both ways."""
@@ -84,7 +88,10 @@ def _guessed(
     rows: np.ndarray, readers: Readers, signs: Sequence[int], told: Sequence[int], guessed: Sequence[int]
 ) -> Sides | None:
     """The signs, with some rows turned in the way that leaves least to be explained."""
-    if EXACT.rank(rows[list(told)]) < len(told):
+    try:
+        if rank(rows[list(told)]) < len(told):
+            return None
+    except UndecidedError:
         return None
     usable = [
         k for k, unknown in enumerate(unknown_in(readers.read)) if set(np.nonzero(unknown)[0].tolist()) <= set(told)
@@ -92,7 +99,11 @@ def _guessed(
     found: list[Sides] = []
     for choice in itertools.product((False, True), repeat=len(guessed)):
         turned = dict(zip(guessed, choice, strict=True))
-        explained = _explained(rows, readers, usable, signs, told, turned)
+        try:
+            explained = _explained(rows, readers, usable, signs, told, turned)
+        except UndecidedError:
+            # Another choice might only seem to be the best.
+            return None
         found += [explained] if explained is not None else []
     # A row that is turned by mistake looks like one more neuron that is always on.
     fewest = min((sides.missing for sides in found), default=0)
@@ -111,7 +122,7 @@ def _explained(
     """The signs, and how many neurons are missing, when some rows are turned as guessed."""
     here = readers.chosen(usable)
     past = here.past + sum((np.outer(here.read[:, i], rows[i]) for i, turn in guessed.items() if turn), 0 * here.past)
-    modulo = past @ EXACT.nullspace(rows[list(told)])
+    modulo = past @ nullspace(rows[list(told)])
     # Those whose weights are all known come first: the combinations below are made with as few as can be of the others.
     chosen = sorted(_in_common(modulo, here.neuron), key=lambda k: sum(w is None for w in here.read[k]))
     here = dataclasses.replace(here, past=past).chosen(chosen)
@@ -125,7 +136,7 @@ def _explained(
             turned[i] = sign < 0
     sides = {**guessed, **turned}
     found = [sign or (0 if i not in sides else -1 if sides[i] else 1) for i, sign in enumerate(signs)]
-    return Sides(found, EXACT.rank(modulo[chosen]), [usable[k] for k in chosen], list(told))
+    return Sides(found, rank(modulo[chosen]), [usable[k] for k in chosen], list(told))
 
 
 def _sign_where_uncrossed(rows: np.ndarray, readers: Readers, told: Sequence[int], i: int) -> int:
@@ -140,9 +151,7 @@ def _sign_where_uncrossed(rows: np.ndarray, readers: Readers, told: Sequence[int
         group = [k for k, weights in enumerate(readers.read) if weights[i] is None and readers.side[k, i] == side]
         if not group:
             continue
-        without, with_it = (
-            EXACT.rank(readers.past[group] @ EXACT.nullspace(rows[chosen])) for chosen in (told, others)
-        )
+        without, with_it = (rank(readers.past[group] @ nullspace(rows[chosen])) for chosen in (told, others))
         if without + FEWEST_READERS <= len(group) and without + len(told) < rows.shape[1]:
             found.add(side if with_it > without else -side)
     return found.pop() if len(found) == 1 else 0
@@ -152,8 +161,8 @@ def _in_common(vectors: np.ndarray, neuron: np.ndarray) -> list[int]:
     """Those of the vectors that are combinations of those of other neurons."""
     kept = list(range(len(vectors)))
     while kept:
-        rank = EXACT.rank(vectors[kept])
-        alone = {k for k in kept if EXACT.rank(vectors[[other for other in kept if neuron[other] != neuron[k]]]) < rank}
+        most = rank(vectors[kept])
+        alone = {k for k in kept if rank(vectors[[other for other in kept if neuron[other] != neuron[k]]]) < most}
         if not alone:
             return kept
         kept = [k for k in kept if k not in alone]
@@ -170,7 +179,7 @@ def same_neurons(read: np.ndarray) -> np.ndarray:
         for other in range(k):
             pairs = [(a, b) for a, b in zip(own, read[other], strict=True) if a is not None and b is not None]
             pairs = [(a, b) for a, b in pairs if a != 0 or b != 0]
-            if all(a * pairs[0][1] == b * pairs[0][0] for a, b in pairs):
+            if not any(a * pairs[0][1] != b * pairs[0][0] for a, b in pairs):
                 found[k] = found[other]
                 break
     return found
@@ -187,18 +196,19 @@ def _turned(rows: np.ndarray, readers: Readers, modulo: np.ndarray, told: Sequen
         for factors in _cancelling(modulo[crossed]) if crossed else ():
             total = factors @ readers.read[crossed, i]
             share = expressed_in(rows[told], (factors @ readers.past[crossed])[None, :])[0][place]
-            if total == 0 and share != 0:
-                return None
-            if total != 0:
-                ratio = -share / total
-                if ratio not in (0, 1) or found.setdefault(i, ratio == 1) != (ratio == 1):
+            if vanishes(total):
+                if share != 0:
                     return None
+                continue
+            ratio = zero_or_one(-share / total)
+            if ratio is None or found.setdefault(i, ratio == 1) != (ratio == 1):
+                return None
     return found
 
 
 def _cancelling(vectors: np.ndarray) -> np.ndarray:
     """A basis of the combinations of vectors that vanish, (combinations, vectors)."""
-    return EXACT.nullspace(vectors.T.copy()).T
+    return nullspace(vectors.T.copy()).T
 
 
 def unknown_in(table: np.ndarray) -> np.ndarray:

@@ -31,6 +31,7 @@ class SignSources:
         self.state = state
         self.bordered: set[tuple[int, int, int]] = set()
         self._unexplained: tuple[int, int] | None = None
+        self._asked_gradients: dict[int, tuple[KnownLayers, int]] = {}
 
     def behind(self, level: int) -> list[int]:
         """Signs of layer level - 1 as far as gradients of f show them; the layer is oriented by them."""
@@ -43,6 +44,11 @@ class SignSources:
     def _learn_signs(self, level: int) -> None:
         layer = self.state.layers[level - 2]
         layers = self.state.known(level - 1)
+        # The same gradients tell nothing new of the same rows.
+        asked = (layers, sum(len(line.gradients) for line in self.state.pool.lines))
+        if self._asked_gradients.get(level) == asked:
+            return
+        self._asked_gradients[level] = asked
         found = signs_by_gradients(layers, self._regions(layers))
         layer.signs = [old or new for old, new in zip(layer.signs, found, strict=True)]
         self.state.layers[level - 2] = layer.oriented()

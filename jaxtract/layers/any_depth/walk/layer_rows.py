@@ -17,10 +17,18 @@ from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
 from jaxtract.layers.any_depth.walk.transversal import Asked, Probe
 from jaxtract.oracle.points import PointBatch
 from jaxtract.search.context_lines import Asker
-from precision.context import Number
+from precision.context import Context, Number
 
 FEWEST_BITS = 16
 """A row that is known more roughly than this is not told from other rows."""
+
+LOST_MOST = 4
+"""A row must keep one in so many of the bits of an answer."""
+
+
+def fewest_bits(numbers: Context) -> int:
+    """Bits that a row must have; one that lost most of what the answers carry is read better from another sighting."""
+    return FEWEST_BITS if numbers.few_bits else max(FEWEST_BITS, (numbers.answer_bits or 0) // LOST_MOST)
 
 
 def run_walks(

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from flint import arb, fmpq, fmpq_mat, fmpz, fmpz_mat
 
-from precision.ball_algebra import has_balls, reduce_rows
+from precision.ball_algebra import ball_rank, has_balls, reduce_rows
 from precision.balls import bits_in_use, vanishes
 from precision.context import FEW_BITS, Number, integer_rows, object_matrix, rational_matrix
 from precision.estimates import NoFitError, fitted
@@ -415,7 +415,7 @@ def _table(rows: Sequence[Sequence[fmpq | int]]) -> np.ndarray:
 
 def rank_of(rows: Sequence[Sequence[Number]]) -> int:
     """Rank, modulo a prime; of balls the rank that is certain."""
-    return reduce_rows(rows, len(rows[0])).rank if has_balls(rows) else modular(_table(rows)).rank()
+    return ball_rank(rows) if has_balls(rows) else modular(_table(rows)).rank()
 
 
 def independent(rows: Sequence[Sequence[Number]]) -> list[int]:
