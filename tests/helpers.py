@@ -168,12 +168,16 @@ def _clipped(low, high, values, speeds):
         )
 
 
-def true_layers(network, hidden):
-    """The first hidden layers as an extraction knows them: weights refer to integer multiples, all signs are known."""
+def true_layers(network, hidden, error=0):
+    """The first hidden layers as an extraction knows them: weights refer to integer multiples, all signs are known.
+
+    Between balls, where an error is one, they refer to rows of unit norm.
+    """
     layers: list[FoundLayer] = []
     for w, b in zip(network.weights[:hidden], network.biases[:hidden], strict=True):
         rows = [
-            Row(list(weights), bias) for weights, bias in zip(object_matrix(w), object_matrix(b)[:, 0], strict=True)
+            Row([x + error for x in weights], bias + error)
+            for weights, bias in zip(object_matrix(w), object_matrix(b)[:, 0], strict=True)
         ]
         factors = [row.integer_factor() for row in layers[-1].rows] if layers else [1] * network.inputs
         layers.append(FoundLayer(rescaled_columns(rows, factors), [1] * len(rows)))

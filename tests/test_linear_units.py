@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from flint import fmpq, fmpq_mat
+from flint import arb, ctx, fmpq, fmpq_mat
 from helpers import true_layers
 
 from jaxtract import (
@@ -20,6 +20,7 @@ from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.rows.replace_linear import replace_linear
 from jaxtract.layers.any_depth.rows.unmix_linear import unmix_linear
 from jaxtract.layers.any_depth.signs.linear_part import linear_part
+from jaxtract.layers.any_depth.walk.relations import UndecidedError, rank
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import exact_network, he
 from jaxtract.oracle.counting import CountingOracle
@@ -55,6 +56,38 @@ def test_signs_and_missing_neurons_from_what_is_read_past_a_layer(seed, units):
     assert not units or fmpq_mat(len(both), 9, [x for row in both for x in row]).rank() == units
 
 
+def rounded(table, bits):
+    """Balls around numbers that are off by less than their radii; None stays."""
+    off = arb(0, 2.0**-bits)
+    return np.array([None if x is None else arb(x) / 3 * 3 + off for x in table.ravel()], dtype=object).reshape(
+        table.shape
+    )
+
+
+@pytest.mark.parametrize("units", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_same_between_balls(seed, units):
+    rng = np.random.default_rng(seed)
+    rows, signs, read, past, missing = read_past(rng, readers=5, width=6, before=9, units=units)
+    read[0, 2] = None
+    past[0] = past[0] + rows[2] * fmpq(7, 3)
+    with ctx.workprec(160):
+        rows, read, past = (rounded(table, 80) for table in (rows, read, past))
+        found = linear_part(rows, read, past, [0] * 6)
+        assert found.signs == signs
+        assert len(found.units) == units
+        whole = [*found.units.tolist(), *rounded(missing, 80).tolist()]
+        assert not units or rank(np.array(whole, dtype=object)) == units
+
+
+def test_balls_that_are_too_wide_tell_nothing():
+    rng = np.random.default_rng(0)
+    rows, _, read, past, _ = read_past(rng, readers=5, width=6, before=9, units=1)
+    assert linear_part(*(rounded(table, 3) for table in (rows, read, past)), [0] * 6) is None
+    with pytest.raises(UndecidedError):
+        rank(rounded(np.array([[fmpq(1), fmpq(2)], [fmpq(1), fmpq(2)]], dtype=object), 3))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_as_many_rows_as_activations_before_them_leave_signs_to_be_tried(seed):
     rng = np.random.default_rng(seed)
@@ -65,8 +98,9 @@ def test_as_many_rows_as_activations_before_them_leave_signs_to_be_tried(seed):
     assert np.all(found.units[0] * missing[0, 0] == missing[0] * found.units[0, 0])
 
 
-def test_a_row_that_was_never_crossed_is_part_of_what_is_read_past():
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_row_that_was_never_crossed_is_part_of_what_is_read_past(seed):
+    rng = np.random.default_rng(seed)
     rows, signs, read, past, missing = read_past(rng, readers=5, width=6, before=9, units=1)
     read[0, 2] = None
     past[0] = past[0] + rows[2] * fmpq(7, 3)

@@ -243,7 +243,7 @@ class AnyDepth:
 
     def _complete_at_sources(self) -> bool:
         """Whether open weights came out where the neurons that they read switch on."""
-        if not self.state.numbers.exact:
+        if self.state.numbers.few_bits:
             return False
         for level in range(2, len(self.state.signed_layers()) + 1):
             tried = (level, self.state.versions[level], len(self.state.pool.lines))

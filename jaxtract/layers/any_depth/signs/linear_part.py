@@ -123,13 +123,11 @@ def _completed(
     whole, read = [*told], np.array([*told.values()], dtype=object).reshape(-1, len(rows))
     if not whole:
         return none
-    # What was never crossed adds to what is read past the layer; turned rows that were not do so below, too.
-    past, own = past[whole], read.copy()
-    own[~unknown_in(readers.read[whole]) | (np.array(sides.signs) < 0)] = fmpq(0)
-    known_past = ~unknown_in(past)
-    past[known_past] = past[known_past] - (own @ rows)[known_past]
-    turned = [i for i, sign in enumerate(sides.signs) if sign < 0]
-    on_columns = past[:, columns] + read[:, turned] @ rows[turned][:, columns]
+    past = past[whole]
+    # Beside what turned rows add, that of those that are on and were not crossed.
+    uncrossed = unknown_in(readers.oriented(sides.signs).read[whole])
+    added = read * np.where(np.array(sides.signs) < 0, -1, uncrossed.astype(int))
+    on_columns = past[:, columns] - added @ rows[:, columns]
     chosen = independent(on_columns.tolist())
     if len(chosen) > sides.missing:
         return none
@@ -139,7 +137,7 @@ def _completed(
     for i in sorted(set(range(before)) - set(columns)):
         may_read = [row for row, open_ in enumerate(missing) if i in open_]
         known = [k for k in range(len(whole)) if past[k, i] is not None]
-        rest = past[known, i] + read[known][:, turned] @ rows[turned, i]
+        rest = past[known, i] - added[known] @ rows[:, i]
         found = _column([[*a, *b, c] for a, b, c in zip(shares[known], read[known][:, may_read], rest, strict=True)])
         if found is not None:
             units[:, i] = found[: len(chosen)]

@@ -17,6 +17,7 @@ import numpy as np
 from flint import fmpq, fmpz_mat
 
 from jaxtract.geometry.boundary_points import boundary_points
+from jaxtract.geometry.distances import distances
 from jaxtract.geometry.grid import GRID_BITS, ONE, GridVector, grid_matrix
 from jaxtract.geometry.known_layers import KnownLayers, Pattern
 from jaxtract.layers.any_depth.recovery import Recovery
@@ -24,6 +25,7 @@ from jaxtract.layers.any_depth.walk.on_boundary import put_on_boundary
 from jaxtract.layers.any_depth.walk.row_system import InconsistentRow, Shared, determined, solve_shared
 from jaxtract.oracle.points import scattered
 from jaxtract.search.context_lines import Asker
+from precision.balls import quotient
 from precision.context import Number
 
 SPARE = 2
@@ -34,6 +36,9 @@ DRAWS = 6
 
 STEP = 1 << (GRID_BITS - 150)
 """Of a gradient beside a boundary, in grid units; far shorter than the distance to it."""
+
+SHORTER_BITS = 10
+"""The same where answers are rounded: by so many bits shorter than the distance."""
 
 CONDITION = 1e-8
 """Gradients that are dependent up to this, in float64, are taken for dependent."""
@@ -57,7 +62,7 @@ class _Place:
     source: int
     off: GridVector
     on: GridVector
-    height: fmpq
+    height: Number
     active: list[int]
     gradients: np.ndarray
 
@@ -90,8 +95,9 @@ def weights_at_sources(
     if not places:
         return {}
     equations: dict[int, list[np.ndarray]] = {}
-    for place, answers in zip(places, _answers(asker, places), strict=True):
-        rows = _equations(layers, place, answers)
+    step = STEP if layers.exact else 1 << (GRID_BITS - distances().off_boundary - SHORTER_BITS)
+    for place, answers in zip(places, _answers(asker, places, step), strict=True):
+        rows = _equations(layers, place, answers, step)
         if rows is not None:
             equations.setdefault(place.source, []).append(rows)
     return {
@@ -133,7 +139,7 @@ def _places(
         if height > 0 and same and not layers.in_doubt(pattern, layers.depth):
             active = np.nonzero(pattern[-1])[0].tolist()
             gradients = np.array(layers.forms(layers.depth - 1, pattern)[0].tolist(), dtype=object)[active]
-            yield _Place(source, off, on, fmpq(height, ONE), active, gradients)
+            yield _Place(source, off, on, quotient(height, ONE), active, gradients)
 
 
 def _told(layers: KnownLayers, pattern: Pattern, source: int, readers: Sequence[int]) -> bool:
@@ -149,30 +155,30 @@ def _told(layers: KnownLayers, pattern: Pattern, source: int, readers: Sequence[
     return bool(np.linalg.svd(gradients / lengths, compute_uv=False)[-1] > CONDITION)
 
 
-def _answers(asker: Asker, places: Sequence[_Place]) -> np.ndarray:
+def _answers(asker: Asker, places: Sequence[_Place], step: int) -> np.ndarray:
     """f at the point off, a step from it along each axis, and at the point on, (places, inputs + 2, outputs)."""
     inputs = len(places[0].off)
     points: list[GridVector] = []
     for place in places:
-        steps = [[x + STEP * (k == axis) for k, x in enumerate(place.off)] for axis in range(inputs)]
+        steps = [[x + step * (k == axis) for k, x in enumerate(place.off)] for axis in range(inputs)]
         points += [place.off, *steps, place.on]
     answers = asker.ask(scattered(grid_matrix(points, inputs)), "measure")
     return answers.reshape(len(places), inputs + 2, -1)
 
 
-def _equations(layers: KnownLayers, place: _Place, answers: np.ndarray) -> np.ndarray | None:
+def _equations(layers: KnownLayers, place: _Place, answers: np.ndarray, step: int) -> np.ndarray | None:
     """One row for every output: factors of the open readers, then what they must add up to; None off the span.
 
     A gradient that the active neurons do not explain is of a layer that lacks one.
     """
     off, on = answers[0], answers[-1]
-    gradient = (answers[1:-1] - off) * fmpq(ONE, STEP)
+    gradient = (answers[1:-1] - off) * fmpq(ONE, step)
     factors = solve_shared([[*a, *b] for a, b in zip(place.gradients.T, gradient, strict=True)], len(place.active))
     if isinstance(factors, Shared):
         return None
     way = np.array([fmpq(b - a, ONE) for a, b in zip(place.off, place.on, strict=True)], dtype=object)
     bend = (on - off - way @ gradient) / place.height
-    weights = np.array([fmpq(layers.weights[-1][i, place.source]) for i in place.active], dtype=object)
+    weights = np.array([quotient(layers.weights[-1][i, place.source], 1) for i in place.active], dtype=object)
     readers = [
         factors[place.active.index(i)] if i in place.active else 0 * bend for i in _readers(layers, place.source)
     ]
