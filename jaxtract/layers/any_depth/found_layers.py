@@ -10,7 +10,7 @@ import numpy as np
 from flint import arb, arb_mat, fmpq, fmpz, fmpz_mat
 
 from jaxtract.geometry.known_layers import KnownLayers
-from precision.balls import accuracy_bits, bits_in_use, steepest, vanishes
+from precision.balls import accuracy_bits, bits_in_use, middle, steepest, vanishes
 from precision.context import FEW_BITS, Number, common_denominator
 
 ALIKE_BITS, LEAST_ALIKE = 14, 4
@@ -144,6 +144,14 @@ class Row:
             informative += 1
         if informative < 2:
             return None
+        if other.accuracy > self.accuracy:
+            # The sharper one counts, in the scale of this one as far as that is known.
+            scale = middle(factor)
+            weights = [
+                scale * b if b is not None else (None if a is None else a * (scale / factor))
+                for a, b in zip(self.weights, other.weights, strict=True)
+            ]
+            return self._with_sightings(other, weights, scale * other.bias)
         weights = [
             a if a is not None else (None if b is None else factor * b)
             for a, b in zip(self.weights, other.weights, strict=True)

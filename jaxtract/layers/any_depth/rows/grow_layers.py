@@ -11,6 +11,7 @@ from flint import arb, arb_mat, fmpq
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows
 from jaxtract.layers.any_depth.recovery import Recovery
+from jaxtract.layers.any_depth.rows.more_sightings import PLACES_EACH, see_again
 from jaxtract.layers.any_depth.rows.refined_rows import refined
 from jaxtract.layers.any_depth.rows.replace_linear import one_layer_up, reads_only_linear, replace_linear
 from jaxtract.layers.any_depth.rows.unmix_linear import unmix_linear
@@ -24,6 +25,9 @@ from jaxtract.layers.any_depth.unseen.complete_rows import (
 from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
 from jaxtract.layers.any_depth.walk.layer_rows import run_walks
 from precision.balls import vanishes
+
+WELL_KNOWN = 0.6
+"""Share of the bits of an answer to which a row is known well."""
 
 
 def _where_off(layers: KnownLayers, row: Row, count: int) -> list[np.ndarray]:
@@ -106,6 +110,9 @@ class Growth:
         if self.state.numbers.exact or (level > 1 and not all(self.state.layers[level - 2].signs)):
             return
         known = self.state.known(level)
+        rough = self._rough(layer)
+        if level > 1 and rough:
+            see_again(self.state.pool.asker, known, layer.rows, rough, self.state.rng)
         points = [self.state.pool.lines[i].point(t) for i, t in self.state.pool.places(self.state.pool.all_kinks())]
         points += [point for row in layer.rows for point in row.sightings]
         heights = known.preactivations(arb_mat(points), [1] * len(points))
@@ -117,6 +124,19 @@ class Growth:
             for i, row in enumerate(layer.rows)
         ]
         self.state.carry_scales(level, factors)
+
+    def _rough(self, layer: FoundLayer) -> list[int]:
+        """Rows that lost most of what answers tell, and were not seen often enough to be told better."""
+        numbers = self.state.numbers
+        if numbers.few_bits:
+            return []
+        limit = (numbers.answer_bits or 0) * WELL_KNOWN
+        often = PLACES_EACH * len(layer.rows[0].weights)
+        return [
+            i
+            for i, row in enumerate(layer.rows)
+            if not row.linear and row.accuracy < limit and len(row.sightings) < often
+        ]
 
     def _complete(self, level: int) -> None:
         """Open weights of a layer's rows: from the pool, then from new walks all over the boundaries."""

@@ -38,15 +38,18 @@ def refined(row: Row, activations: Sequence[Sequence[Number]]) -> Row:
     """The row between smaller balls.
 
     Args:
-        row: complete, of any scale.
+        row: of any scale. Where weights are open, kinks count at which what they read is off.
         activations: of the layer before at kinks on the row's boundary, (kinks, width).
 
     Returns:
         The same row where there are too few kinks, or where they contradict it.
     """
-    width = len(row.weights)
+    known = [i for i, w in enumerate(row.weights) if w is not None]
+    activations = [[a[i] for i in known] for a in activations if all(a[i] == 0 for i in row.missing)]
+    width = len(known)
     estimated = bits_in_use() < FEW_BITS
-    if row.exact or row.missing or len(activations) < (1 if estimated else width + SPARE_KINKS):
+    few = len(activations) < (1 if estimated else width + SPARE_KINKS)
+    if row.exact or row.linear or few or (estimated and row.missing):
         return row
     weights = [arb(w) for w in row.weights if w is not None]
     pivot = steepest(weights)
@@ -60,9 +63,10 @@ def refined(row: Row, activations: Sequence[Sequence[Number]]) -> Row:
     if solved is None:
         return row
     scale = weights[pivot].mid()
-    found: list[Number | None] = [scale] * width
+    found: list[Number | None] = [None] * len(row.weights)
+    found[known[pivot]] = scale
     for i, value in zip(others, solved, strict=False):
-        found[i] = value * scale
+        found[known[i]] = value * scale
     return dataclasses.replace(row, weights=found, bias=solved[-1] * scale)
 
 

@@ -151,7 +151,7 @@ class BoundaryWalk:
         self.sightings: list[list[Number]] = []
         self.system = RowSystem(self.start.pattern[self.own], signs)
         self._joint: JointForm | None = None
-        if self._roughest < np.inf:
+        if not layers.exact and bits_in_use() < FEW_BITS:
             self._joint = JointForm(layers, self.start.pattern[self.own], largest(self.start.form.normal))
             self._joint.add_normal(self.start.pattern, self.start.form.normal)
             self._joint.add_place(self.start.point, self.start.pattern, self.start.form.at(self.start.point))
@@ -372,11 +372,12 @@ class BoundaryWalk:
             self.stale = 0
             self._learn(layer, neuron, upwards, side, effect, beta * place.scale)
         self._enter(self._behind(place, layer, neuron, wall, beta, crossing, direction, seen), (layer, neuron))
-        if self.place is place or self._joint is None:
+        if self.place is place or self.layers.exact:
             return
-        if seen is not None:
-            self._joint.add_place(seen[0], self.place.pattern, seen[1] * place.scale)
-        self._take_joint_form()
+        if self._joint is not None:
+            if seen is not None:
+                self._joint.add_place(seen[0], self.place.pattern, seen[1] * place.scale)
+            self._take_joint_form()
         if not self.inconsistent and roughness(self.place.form) > self._roughest:
             self.renewals += 1
             if not (yield from self._measure_form()):
@@ -481,6 +482,7 @@ class BoundaryWalk:
                 break
         else:
             return False
+        self.sightings.append([(x + position * v) / ONE for x, v in zip(place.point, across, strict=True)])
         point, off = moved(place.point, across, position)
         if self._joint is not None:
             height = off * abs(place.form.along(across))

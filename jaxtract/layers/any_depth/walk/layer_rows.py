@@ -42,7 +42,7 @@ def run_walks(
         if wanted is not None:
             waiting.append((probe, wanted))
     while waiting:
-        answers = asker.ask(_batch([wanted for _, wanted in waiting], inputs), "measure")
+        answers = asker.ask(as_batch([wanted for _, wanted in waiting], inputs), "measure")
         following, start = [], 0
         for probe, wanted in waiting:
             stop = start + len(wanted.steps)
@@ -52,7 +52,8 @@ def run_walks(
         waiting = following
 
 
-def _batch(wanted: Sequence[Asked], inputs: int) -> PointBatch:
+def as_batch(wanted: Sequence[Asked], inputs: int) -> PointBatch:
+    """All that several walks ask, in their order."""
     first = list(itertools.accumulate((len(w.directions) for w in wanted), initial=0))
     return PointBatch(
         grid_matrix([w.base for w in wanted], inputs),

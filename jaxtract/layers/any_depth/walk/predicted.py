@@ -75,19 +75,19 @@ def _places(layers: KnownLayers, row: Row, neuron: int, rng: np.random.Generator
         boundary_points(lambda x: layers.values64(x)[-1][:, neuron], layers.inputs, near, rng)
         for near in ([], row.seen_at)
     ):
-        found = np.concatenate([found, _some(_undisturbed(layers, row, points), PLACES - len(found), rng)])
+        found = np.concatenate([found, _some(undisturbed(layers, row, points), PLACES - len(found), rng)])
         if len(found) == PLACES:
             return found
     seen = _some(np.array(row.seen_at).reshape(-1, layers.inputs), PLACES - len(found), rng)
     far = [end for point in seen if (end := _far_end(layers, neuron, point, rng)) is not None]
-    return np.concatenate([found, _undisturbed(layers, row, np.array(far).reshape(-1, layers.inputs))])
+    return np.concatenate([found, undisturbed(layers, row, np.array(far).reshape(-1, layers.inputs))])
 
 
 def _some(points: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     return points[rng.permutation(len(points))[:most]]
 
 
-def _undisturbed(layers: KnownLayers, row: Row, points: np.ndarray) -> np.ndarray:
+def undisturbed(layers: KnownLayers, row: Row, points: np.ndarray) -> np.ndarray:
     """Points at which every neuron that the row may read with an open weight is off."""
     if not row.missing or not len(points):
         return points

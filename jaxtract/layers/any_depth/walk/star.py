@@ -14,9 +14,9 @@ from flint import arb, fmpq
 
 from jaxtract.geometry.distances import distances
 from jaxtract.geometry.grid import ONE, GridVector, floats_to_grid
-from jaxtract.geometry.rational_form import AnchoredForm, RationalForm
+from jaxtract.geometry.rational_form import AnchoredForm, RationalForm, dot
 from jaxtract.layers.any_depth.walk.transversal import Asked
-from precision.balls import bits_in_use, steepest, to_float, vanishes
+from precision.balls import bits_in_use, quotient, steepest, to_float, vanishes
 from precision.context import FEW_BITS, Number
 
 SPENT_BITS = 8
@@ -58,7 +58,9 @@ class Star:
             return None
         side = 1 if jumps[0] > 0 else -1
         normal: list[Number] = [side * sign * (x - jumps[0]) for sign, x in zip(self.signs, jumps[1:], strict=True)]
-        return AnchoredForm(normal, self.asked.base, slack)
+        if bits_in_use() < FEW_BITS:
+            return AnchoredForm(normal, self.asked.base, slack)
+        return RationalForm(normal, slack - quotient(dot(normal, self.asked.base), ONE))
 
 
 def star_around(
@@ -94,10 +96,10 @@ def roughness(form: RationalForm) -> float:
 
 
 def roughest(start: RationalForm) -> float:
-    """Where a walk that began with a form must measure it again; infinite where bits are not scarce."""
+    """Where a walk that began with a form must measure it again."""
     bits = bits_in_use()
-    spent = 2.0 ** -(distances().beside + SPENT_BITS)
-    return max(spent, LOST * roughness(start)) if bits < FEW_BITS else np.inf
+    spent = distances().beside + SPENT_BITS + (distances().beyond if bits >= FEW_BITS else 0)
+    return max(2.0**-spent, LOST * roughness(start))
 
 
 def common_ratio(left: Sequence[Number], right: Sequence[Number]) -> Number | None:

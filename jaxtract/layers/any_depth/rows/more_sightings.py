@@ -1,0 +1,70 @@
+"""Rows that lost much on the way of their walks are seen again, at places all over the boundaries that they predict.
+
+A walk hands its errors on from crossing to crossing, a sighting does not: four queries, and where the two pieces meet
+the neuron is zero, as sharply as answers tell. As many places as a row has unknowns, and more, refine it
+(``refined_rows``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from jaxtract.geometry.boundary_points import boundary_points
+from jaxtract.geometry.grid import ONE, GridVector, to_floats
+from jaxtract.geometry.known_layers import KnownLayers
+from jaxtract.layers.any_depth.found_layers import Row
+from jaxtract.layers.any_depth.rows.refined_rows import SPARE_KINKS
+from jaxtract.layers.any_depth.walk.layer_rows import as_batch
+from jaxtract.layers.any_depth.walk.on_boundary import put_on_boundary
+from jaxtract.layers.any_depth.walk.predicted import undisturbed
+from jaxtract.layers.any_depth.walk.star import room
+from jaxtract.layers.any_depth.walk.transversal import Asked, kink_between, transversal
+from jaxtract.search.context_lines import Asker
+
+PLACES_EACH = 2
+"""Places for every unknown: what is behind a neuron hides it at some of them."""
+
+WINDOW_BITS = 10
+"""A sighting is looked for across so much of the room that the known boundaries leave."""
+
+
+def see_again(
+    asker: Asker, layers: KnownLayers, rows: Sequence[Row], neurons: Sequence[int], rng: np.random.Generator
+) -> None:
+    """More sightings for some rows of the last layer; four queries a place, counted as ``measure``."""
+    asked = [(rows[i], place) for i in neurons for place in _transversals(layers, rows[i], i, rng)]
+    if not asked:
+        return
+    answers = asker.ask(as_batch([place for _, place in asked], layers.inputs), "measure")
+    for (row, place), here in zip(asked, answers.reshape(len(asked), 4, -1), strict=True):
+        position = kink_between(here)
+        if position is not None:
+            row.sightings.append(
+                [(x + position * v) / ONE for x, v in zip(place.base, place.directions[0], strict=True)]
+            )
+
+
+def _transversals(layers: KnownLayers, row: Row, neuron: int, rng: np.random.Generator) -> Iterator[Asked]:
+    """Across the predicted boundary of a neuron of the last layer, where nothing is in doubt."""
+    wanted = PLACES_EACH * (len(row.weights) + SPARE_KINKS)
+    points = boundary_points(lambda x: layers.values64(x)[-1][:, neuron], layers.inputs, row.seen_at, rng)
+    points = undisturbed(layers, row, points)
+    chosen = points[rng.permutation(len(points))[:wanted]]
+    for found in put_on_boundary(layers, layers.depth - 1, neuron, chosen, bits=0):
+        x = to_floats(found.point)
+        pattern = [z[0] > 0 for z in layers.values64(x[None, :])]
+        if not layers.in_doubt(pattern, layers.depth - 1):
+            yield transversal(found.point, _window(layers, pattern, neuron, x, found.step))
+
+
+def _window(
+    layers: KnownLayers, pattern: list[np.ndarray], neuron: int, point: np.ndarray, step: GridVector
+) -> GridVector:
+    """A step across the boundary, short against the room between all other known boundaries."""
+    *walls, (matrix, offset) = layers.walls64(pattern)
+    others = np.arange(len(offset)) != neuron
+    free = room([*walls, (matrix[others], offset[others])], point, to_floats(step))
+    share = int(min(1.0, free) * ONE) >> WINDOW_BITS
+    return [(s * share) // ONE for s in step]
