@@ -5,14 +5,15 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from flint import arb, arb_mat, ctx, fmpq
+from flint import arb, arb_mat, ctx, fmpq, fmpq_mat
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxtract import AnyDepthOptions, ExtractOptions, Outcome, extract_any_depth, extract_network, mp
 from jaxtract.certificate.matching import match
-from jaxtract.layers.any_depth.found_layers import Row, merge_rows
-from jaxtract.layers.any_depth.rows.refined_rows import refined
+from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, stacked
+from jaxtract.layers.any_depth.rows.more_sightings import see_again
+from jaxtract.layers.any_depth.rows.refined_rows import activations_at, passed_on, refined
 from jaxtract.layers.any_depth.signs.layer_signs import composition, determinable
 from jaxtract.layers.any_depth.walk.row_system import (
     InconsistentRow,
@@ -22,7 +23,7 @@ from jaxtract.layers.any_depth.walk.row_system import (
     sign_of,
     solve_shared,
 )
-from jaxtract.measurement.balls import BallAsker
+from jaxtract.measurement.balls import BallAsker, measuring
 from jaxtract.measurement.bend_test import bends
 from jaxtract.network.canonical import canonical_form, float64_scaled
 from jaxtract.network.exact_network import ExactNetwork
@@ -32,7 +33,7 @@ from jaxtract.oracle.points import scattered
 from jaxtract.oracle.serve import ExactNetworkOracle
 from jaxtract.search.context_lines import search_lines, settings_for
 from jaxtract.search.random_lines import gaussian_points, random_line
-from precision.ball_algebra import reduce_rows
+from precision.ball_algebra import ball_rank, reduce_rows
 from precision.balls import BallContext, accuracy_bits, ball, middle, quotient, to_float, vanishes
 from precision.dyadic import dyadic_matrix, power_of_two
 
@@ -194,6 +195,22 @@ def test_balls_find_rank_and_contradiction():
         assert determined(rough, 2) == {}
 
 
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 2**32))
+def test_a_rank_between_balls_is_that_of_rationals_or_not_certain(height, width, seed):
+    rng = np.random.default_rng(seed)
+    inner = int(rng.integers(1, min(height, width) + 1))
+    left, right = rng.integers(-9, 10, (height, inner)), rng.integers(-9, 10, (inner, width))
+    sizes = 2.0 ** -rng.integers(0, 60, inner)
+    with ctx.workprec(200):
+        rows = [[fmpq(*float(x).as_integer_ratio()) for x in row] for row in (left * sizes) @ right]
+        true = fmpq_mat(height, width, [x for row in rows for x in row]).rank()
+        assert ball_rank(noisy(rows, 190, rng)) == true
+        assert ball_rank(noisy(rows, 20, rng)) <= true
+        reduced = reduce_rows(noisy(rows, 190, rng), width)
+        for pivot, row in zip(reduced.pivots, reduced.rows, strict=True):
+            assert all(vanishes(row[k] - int(k == pivot)) for k in reduced.pivots)
+
+
 def test_composition_between_balls():
     rng = np.random.default_rng(1)
     with ctx.workprec(200):
@@ -240,6 +257,38 @@ def test_refined_rows_keep_the_truth_and_gain_bits(width, seed):
         scaled = [x * arb(factor) for x in [*better.weights, better.bias]]
         slack = power_of_two(-165)
         assert all(abs(x - y) < slack for x, y in zip(scaled, [*truth, bias], strict=True))
+        # With a weight that is open, kinks count at which what it reads is off.
+        lacking = Row([*rough[:-1], None], rough[-1])
+        partly = refined(lacking, [[*point, arb(k % 3 == 0)] for k, point in enumerate(noisy(points, 200, rng))])
+        assert partly.missing == [width] and partly.accuracy >= 170
         # Kinks of another neuron contradict it: the row stays what it was.
         strange = [[x + 1 for x in point] for point in points]
         assert refined(row, noisy(strange, 200, rng)) is row
+
+
+def test_what_linear_units_pass_on_may_be_negative():
+    assert passed_on([[arb(-2), arb(-3), arb(4)]], np.array([True, False, False])) == [[arb(-2), arb(0), arb(4)]]
+
+
+def test_rough_rows_are_sharpened_where_they_are_seen_again():
+    network = exact_network(he((6, 8, 5, 2), 0))
+    asker = measuring(CountingOracle(ExactNetworkOracle(network), mp(128)))
+    rng = np.random.default_rng(0)
+    with asker.context.working():
+        layers = []
+        for weight, bias, bits in zip(network.weights[:2], network.biases[:2], (200, 60), strict=True):
+            scale = [1 / row.integer_factor() for row in layers[0].rows] if layers else [1] * 6
+            table = noisy(weight.tolist(), bits, rng)
+            rows = [
+                Row([x * c for x, c in zip(row, scale, strict=True)], b)
+                for row, (b,) in zip(table, noisy(bias.tolist(), bits, rng), strict=True)
+            ]
+            layers.append(FoundLayer(rows, [1] * len(rows)))
+        known, rows = stacked(6, layers), layers[1].rows
+        see_again(asker, known, rows, range(5), rng)
+        first = stacked(6, layers[:1])
+        for i, row in enumerate(rows):
+            heights = known.preactivations(arb_mat(row.sightings), [1] * len(row.sightings))[-1].tolist()
+            own = [point for point, z in zip(row.sightings, heights, strict=True) if vanishes(z[i])]
+            assert len(own) >= 10
+            assert refined(row, activations_at(first, own)).accuracy > 140 > 62 > row.accuracy

@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from flint import arb, arb_mat, fmpq
+from flint import arb_mat, fmpq
 
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.rows.more_sightings import PLACES_EACH, see_again
-from jaxtract.layers.any_depth.rows.refined_rows import refined
+from jaxtract.layers.any_depth.rows.refined_rows import passed_on, refined
 from jaxtract.layers.any_depth.rows.replace_linear import one_layer_up, reads_only_linear, replace_linear
 from jaxtract.layers.any_depth.rows.unmix_linear import unmix_linear
 from jaxtract.layers.any_depth.signs.sign_sources import SignSources
@@ -116,7 +116,7 @@ class Growth:
         points = [self.state.pool.lines[i].point(t) for i, t in self.state.pool.places(self.state.pool.all_kinks())]
         points += [point for row in layer.rows for point in row.sightings]
         heights = known.preactivations(arb_mat(points), [1] * len(points))
-        before = points if level == 1 else [[x if x > 0 else arb(0) for x in z] for z in heights[-2].tolist()]
+        before = points if level == 1 else passed_on(heights[-2].tolist(), known.linear[-2])
         zeros = [[i for i, x in enumerate(z) if vanishes(x)] for z in heights[-1].tolist()]
         factors = [row.integer_factor() for row in layer.rows]
         layer.rows = [

@@ -75,7 +75,12 @@ def activations_at(known: KnownLayers, points: Sequence[Sequence[Number]]) -> li
     if not points:
         return []
     heights = known.preactivations(arb_mat([list(point) for point in points]), [1] * len(points))[-1]
-    return [[x if x > 0 else arb(0) for x in z] for z in heights.tolist()]
+    return passed_on(heights.tolist(), known.linear[-1])
+
+
+def passed_on(heights: Sequence[Sequence[Number]], linear: np.ndarray) -> list[list[Number]]:
+    """What a layer makes of its pre-activations (points, width): linear units pass on whatever they are."""
+    return [[x if free or x > 0 else arb(0) for x, free in zip(z, linear, strict=True)] for z in heights]
 
 
 def _estimated(left: arb_mat, right: arb_mat, start: Sequence[arb]) -> list[arb] | None:
