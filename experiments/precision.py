@@ -260,6 +260,10 @@ def table(results: dict[tuple[int, str], list[Trial]]) -> Table:
     """The figures side by side."""
     out = Table("widths", "context (asked)", "found", "answer bits", "attained (worst, median)", "lost", "end", "s")
     for (depth, name), trials in results.items():
+        if not trials:
+            widths = "-".join(map(str, SHAPES[depth]))
+            out.add_row(widths, name, "0 of 0", "-", "-", "-", f"all neurons live in none of {DRAWN} networks", "-")
+            continue
         bits = [trial.bits for trial in trials if trial.bits is not None]
         given = trials[0].answer_bits
         worst = min(bits, default=None)
@@ -294,7 +298,7 @@ def law(results: dict[tuple[int, str], list[Trial]]) -> list[str]:
     if len(polished) > 1:
         layers = np.polyfit(list(polished), list(polished.values()), 1)
         found.append(f"from two hidden layers on, a layer costs {layers[0]:.1f} bits")
-    return found or ["mp was not measured: there is no loss to state"]
+    return found or ["no depth was found in mp at two lengths of answers: there is no law to state"]
 
 
 def rounded(results: dict[tuple[int, str], list[Trial]], depth: int) -> list[tuple[float, float]]:
@@ -304,8 +308,12 @@ def rounded(results: dict[tuple[int, str], list[Trial]], depth: int) -> list[tup
 
 
 def plot(results: dict[tuple[int, str], list[Trial]]) -> Figure:
-    """Attained bits against answer bits, one line a depth; exact results have no place on such axes."""
+    """Attained bits against answer bits by depth, crosses on the floor where no network came out.
+
+    Exact answers have no place on such axes.
+    """
     figure, axes = one_axes()
+    floor = 32
     for depth in sorted({depth for depth, _ in results}):
         points = [
             (trial.answer_bits, trial.bits)
@@ -313,9 +321,16 @@ def plot(results: dict[tuple[int, str], list[Trial]]) -> Figure:
             for trial in trials
             if d == depth and trial.bits is not None and math.isfinite(trial.bits)
         ]
-        if points:
-            axes.plot(*zip(*sorted(points), strict=True), "o", label=f"{depth} hidden layer(s)")
-    axes.plot([32, 2200], [32, 2200], color="grey", linewidth=0.8, label="nothing lost")
+        failed = [
+            trial.answer_bits
+            for (d, _), trials in results.items()
+            for trial in trials
+            if d == depth and trial.bits is None and math.isfinite(trial.answer_bits)
+        ]
+        if points or failed:
+            (drawn,) = axes.plot(*np.array(sorted(points)).reshape(-1, 2).T, "o", label=f"{depth} hidden layer(s)")
+            axes.plot(failed, [floor] * len(failed), "x", color=drawn.get_color())
+    axes.plot([floor, 2200], [floor, 2200], color="grey", linewidth=0.8, label="nothing lost")
     axes.set(xscale="log", yscale="log", xlabel="bits of an answer", ylabel="bits attained (worst weight)")
     axes.legend()
     return figure

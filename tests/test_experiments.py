@@ -1,5 +1,6 @@
 """Every experiment runs in its ``--small`` mode."""
 
+import math
 import re
 import runpy
 import sys
@@ -91,3 +92,21 @@ def test_trained_networks_are_the_same_again(monkeypatch):
     assert first.exact() == again.exact() != other.exact()
     with pytest.raises(ValueError, match="one output"):
         trained((4, 5, 2), 0)
+
+
+def test_accuracy_against_precision_where_networks_were_not_found():
+    """Every entry has its row, and is a point or a cross."""
+    precision = runpy.run_path(str(EXPERIMENTS["precision"]), run_name="precision")
+    trial = precision["Trial"]
+    results = {
+        (5, "exact"): [trial(math.inf, math.inf, "exact", 1.0)],
+        (5, "mp 64"): [trial(None, 171.0, "incomplete", 1.0)],
+        (5, "mp 128"): [trial(250.0, 256.0, "refined", 1.0), trial(None, 256.0, "not within 1 s", 1.0)],
+        (6, "exact"): [trial(None, math.inf, "not within 1 s", 1.0)],
+        (7, "exact"): [],
+    }
+    assert precision["table"](results).row_count == 5
+    assert precision["law"](results)
+    (axes,) = precision["plot"](results).axes
+    places = [line.get_xydata().tolist() for line in axes.lines]
+    assert [[256.0, 250.0]] in places and [[171.0, 32.0], [256.0, 32.0]] in places
