@@ -118,7 +118,7 @@ class LinearUnits:
         linear = [i for i, row in enumerate(rows) if row.linear]
         if level == len(self.state.layers) or not linear:
             return []
-        units = np.array([[fmpq(x) for x in rows[i].integers()[0]] for i in linear], dtype=object)
+        units = np.array([[quotient(x, 1) for x in rows[i].scaled()[0]] for i in linear], dtype=object)
         return [
             dataclasses.replace(
                 reader,
