@@ -142,7 +142,7 @@ class Row:
             if a != factor * b:
                 return None
             informative += 1
-        if informative < 2:
+        if factor is None or informative < 2:
             return None
         if other.accuracy > self.accuracy:
             # The sharper one counts, in the scale of this one as far as that is known.
