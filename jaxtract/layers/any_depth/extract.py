@@ -53,6 +53,9 @@ ROUNDED_REACH_BITS = 8
 FRUITFUL = 0.15
 """Share of the last walks at a layer that must have given a row, for kinks of unknown layer to be tried there first."""
 
+MOST_CANDIDATES = 16
+"""Kinks that are looked at for one wave of walks where bits are few: the rows found first explain many others."""
+
 RANDOM_LINES = 0.25
 """Share of later lines that are random; the others run between extremes of a known layer."""
 
@@ -325,7 +328,7 @@ class AnyDepth:
             if not measured:
                 return
             self.state.progress.phase("measure")
-            self.state.pool.measure(measured, self.state.known_for_certain())
+            self.state.pool.measure(measured, self.state.known_for_certain(), self.state.spanning())
             self._try(measured)
             if self.linear_units.due and not self._audited():
                 self.linear_units.find_due()
@@ -355,9 +358,12 @@ class AnyDepth:
         if not levels:
             return
         level = max(levels, key=lambda level: (self.layer_of_kink.fruitful.get(level, True), -level))
-        flat = self.layer_of_kink.worth_walking(level, levels[level])
+        candidates = levels[level]
+        if self.state.numbers.few_bits and level > 1 and len(candidates) > MOST_CANDIDATES:
+            candidates = [candidates[i] for i in sorted(self.state.rng.permutation(len(candidates))[:MOST_CANDIDATES])]
+        flat = self.layer_of_kink.worth_walking(level, candidates)
         chosen = self.walked.wave(level, flat)
-        rejected = set(levels[level]) - set(flat)
+        rejected = set(candidates) - set(flat)
         self.layer_of_kink.note_tried(level, [*rejected, *chosen])
         if not chosen:
             return

@@ -214,6 +214,11 @@ class Recovery:
             return None
         return self.known(min(len(self.signed_layers()) + 1, len(self.layers)))
 
+    def spanning(self) -> KnownLayers | None:
+        """The layers with all signs, where every bit counts: what is behind them reads nothing else."""
+        signed = len(self.signed_layers())
+        return self.known(signed) if signed and self.numbers.few_bits and not self.numbers.rough else None
+
     def signed_layers(self) -> list[FoundLayer]:
         """The first layers, up to one of which a sign is open."""
         return list(itertools.takewhile(lambda layer: all(layer.signs), self.layers))

@@ -83,7 +83,7 @@ class Flatness:
 
     def __init__(self, state: Recovery):
         self.state = state
-        self._seen: dict[tuple[Kink, int, int], bool] = {}
+        self._seen: dict[tuple[Kink, int, int, bool], bool] = {}
 
     def flat(self, level: int, kinks: Sequence[Kink]) -> list[bool]:
         """Whether the kinks can be those of neurons of ``level``; at most seven queries each, as ``measure``.
@@ -93,11 +93,16 @@ class Flatness:
         version = self.state.versions[level - 1]
         # A border was followed to the neuron that is wanted; its line is too short to go far from.
         wanted = [kink for kink in kinks if not self.state.pool.lines[kink[0]].border]
-        fresh = [kink for kink in wanted if (kink, level, version) not in self._seen]
+        keys = {kink: (kink, level, version, self._closer(kink)) for kink in wanted}
+        fresh = [kink for kink in wanted if keys[kink] not in self._seen]
         if fresh:
             for kink, seen in zip(fresh, self._ask(level, fresh), strict=True):
-                self._seen[kink, level, version] = seen
-        return [self._seen.get((kink, level, version), True) for kink in kinks]
+                self._seen[keys[kink]] = seen
+        return [kink not in keys or self._seen[keys[kink]] for kink in kinks]
+
+    def _closer(self, kink: Kink) -> bool:
+        """Whether it is worth a second look, its normal known: one plane shows little, and walks are dear."""
+        return self.state.numbers.few_bits and self.state.pool.is_measured(kink)
 
     def _ask(self, level: int, kinks: Sequence[Kink]) -> list[bool]:
         pool, layers = self.state.pool, self.state.known(level - 1)

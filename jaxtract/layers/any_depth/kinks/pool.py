@@ -141,15 +141,27 @@ class Pool:
         profiles = [measured_profile(self.asker, profile) for profile in found]
         self.lines.extend(SearchedLine(line, profile, {}) for line, profile in zip(lines, profiles, strict=True))
 
-    def measure(self, kinks: Sequence[tuple[int, int]], known: KnownLayers | None = None) -> None:
+    def measure(
+        self,
+        kinks: Sequence[tuple[int, int]],
+        known: KnownLayers | None = None,
+        spanning: KnownLayers | None = None,
+    ) -> None:
         """The gradients on both sides of kinks (line, kink), shared between neighbours; ``measure_pieces``."""
-        self.measure_pieces([(i, k + side) for i, k in kinks for side in (0, 1)], known)
+        self.measure_pieces([(i, k + side) for i, k in kinks for side in (0, 1)], known, spanning)
 
-    def measure_pieces(self, wanted: Sequence[tuple[int, int]], known: KnownLayers | None = None) -> None:
+    def measure_pieces(
+        self,
+        wanted: Sequence[tuple[int, int]],
+        known: KnownLayers | None = None,
+        spanning: KnownLayers | None = None,
+    ) -> None:
         """The gradients in regions (line, piece) that are not known yet; rank - 1 queries each, less known columns.
 
         ``known``: exact layers. Across the boundary of one of their neurons the gradient changes by a multiple of a
         normal that is known, and the slopes along the line tell which: it is carried from region to region.
+        ``spanning``: layers with all signs, between balls. Where nothing is missing in one of them, the gradient is a
+        combination of those of its neurons that are on.
         """
         for index, searched in enumerate(self.lines):
             pieces = sorted({k for i, k in wanted if i == index} - searched.gradients.keys())
@@ -160,7 +172,7 @@ class Pool:
                     asked.append(piece)
             for columns in sorted({tuple(sorted(searched.columns.get(k, {}))) for k in asked}):
                 alike = [k for k in asked if tuple(sorted(searched.columns.get(k, {}))) == columns]
-                self._measure_alike(searched, alike, columns)
+                self._measure_alike(index, alike, columns, spanning)
             for piece in pieces:
                 if piece not in asked:
                     start = next(other for other in searched.gradients if _joined(piece, other, normals))
@@ -187,10 +199,17 @@ class Pool:
                     found[k] = normal
         return found
 
-    def _measure_alike(self, searched: SearchedLine, pieces: Sequence[int], known: Sequence[int]) -> None:
+    def _measure_alike(
+        self, index: int, pieces: Sequence[int], known: Sequence[int], spanning: KnownLayers | None
+    ) -> None:
         """The gradients in regions of one line of which the same columns are known."""
+        searched = self.lines[index]
         before = [{k: searched.columns[piece][k] for k in known} for piece in pieces]
-        gradients = gradients_on_line(self.asker, searched.line, searched.profile, pieces, before)
+        spans = None
+        if spanning is not None:
+            patterns = self.patterns(spanning, [(index, searched.middle(piece)) for piece in pieces])
+            spans = [_spans(spanning, pattern) for pattern in patterns]
+        gradients = gradients_on_line(self.asker, searched.line, searched.profile, pieces, before, spans)
         searched.gradients.update(zip(pieces, gradients, strict=True))
 
     def measure_one_axis(self, kinks: Sequence[tuple[int, int]], rng: np.random.Generator) -> None:
@@ -320,6 +339,17 @@ class Pool:
 
     def all_kinks(self) -> list[tuple[int, int]]:
         return [(i, k) for i, line in enumerate(self.lines) for k in range(len(line.kinks))]
+
+
+def _spans(layers: KnownLayers, pattern: Pattern) -> list[np.ndarray]:
+    """What a gradient of f in a region may be a combination of: by the last of the layers, then by the first."""
+    found = []
+    for depth in sorted({layers.depth, 1}, reverse=True):
+        on = np.flatnonzero(pattern[depth - 1])
+        if len(on) and not layers.in_doubt(pattern, depth):
+            rows = layers.forms(depth - 1, pattern)[0].tolist()
+            found.append(np.array([rows[i] for i in on], dtype=object))
+    return found
 
 
 def _joined(piece: int, other: int, normals: Mapping[int, np.ndarray]) -> bool:

@@ -74,7 +74,7 @@ class SignSources:
                 if told:
                     pieces.append((index, kink))
                     wanted -= told
-        self.state.pool.measure_pieces(pieces)
+        self.state.pool.measure_pieces(pieces, spanning=self.state.spanning())
         return bool(pieces)
 
     def from_walks(self, level: int, walks: Sequence[BoundaryWalk]) -> None:

@@ -29,7 +29,7 @@ from jaxtract.geometry.grid import (
     to_grid,
 )
 from jaxtract.geometry.known_layers import AffineForm, KnownLayers, Pattern, whole
-from jaxtract.geometry.rational_form import AnchoredForm, RationalForm, dot
+from jaxtract.geometry.rational_form import AnchoredForm, RationalForm, dot, value_at
 from jaxtract.layers.any_depth.walk.joint_form import JointForm, largest
 from jaxtract.layers.any_depth.walk.row_system import InconsistentRow, RowSystem
 from jaxtract.layers.any_depth.walk.star import common_ratio, room, roughest, roughness, star_around
@@ -43,7 +43,7 @@ from jaxtract.layers.any_depth.walk.transversal import (
     transversal,
 )
 from jaxtract.layers.any_depth.walk.way import bent_onto, first_hit
-from precision.balls import bits_in_use, middle, quotient, vanishes
+from precision.balls import bits_in_use, middle, quotient, to_float, vanishes
 from precision.context import FEW_BITS, Number
 from precision.estimates import NoFitError
 
@@ -56,6 +56,8 @@ BESIDE_BITS = 80
 FEWEST_LOST = 2
 """A neuron is given up when this many crossings showed nothing, and more than a third as many as showed something."""
 
+BEHIND_BITS = 6
+"""There the height over the wall is known to so many bits."""
 
 DEEP_TRIES = 3
 """Places behind a wall at which a boundary is looked for where bits are few."""
@@ -400,6 +402,8 @@ class BoundaryWalk:
     ) -> Generator[Asked, np.ndarray, Number | None]:
         """beta of Z + beta z_h from one transversal behind the wall; None when nothing bends there."""
         beyond, beside = self._distances()
+        if not self.layers.exact:
+            beyond = max(beside, min(beyond, _told_behind(wall, along, crossing)))
         base = [x + (v >> beyond) for x, v in zip(crossing, along, strict=True)]
         across = [v >> beside for v in across_boundary(place.form, wall)]
         answers = yield transversal(base, across)
@@ -492,8 +496,9 @@ class BoundaryWalk:
             if self.inconsistent or roughness(self.place.form) <= self._roughest:
                 return not self.inconsistent
         bend = answers[3] - answers[2] - answers[1] + answers[0]
+        rows = self._rows_at(place.pattern)
         for shorter in range(0, MOST_SHORTER, SHORTER_BITS):
-            star = star_around(point, place.form.normal64(), walls, shorter)
+            star = star_around(point, place.form.normal64(), walls, rows, shorter)
             answers = yield star.asked
             form = star.form(answers, bend * off)
             ratio = None if form is None else common_ratio(place.form.normal, form.normal)
@@ -501,9 +506,15 @@ class BoundaryWalk:
                 self.place = Place(point, place.pattern, form, place.scale * ratio)
                 self.visited[-1] = self.place
                 if self._joint is not None:
-                    self._joint.add_normal(place.pattern, [self.place.scale * x for x in form.normal])
+                    self._joint.add_normal(place.pattern, [self.place.scale * x for x in form.normal], star.axes)
                 return True
         return False
+
+    def _rows_at(self, pattern: Pattern) -> np.ndarray:
+        """Gradients in a region of the neurons before that may be on, (rows, inputs)."""
+        off = (self.system.signs != 0) & ((self.system.signs > 0) != pattern[self.own])
+        rows = np.array(self.layers.forms(self.own, pattern)[0].tolist(), dtype=object)
+        return rows[~off]
 
     def _learn(
         self, layer: int, neuron: int, upwards: bool, side: np.ndarray, effect: list[Number], beta: Number
@@ -580,6 +591,13 @@ def moved(base: GridVector, direction: GridVector, position: arb) -> tuple[GridV
     """base + position * direction to the grid, and how far the position may be off, in units of the direction."""
     shift = middle(position)
     return [x + int(shift.p * v // shift.q) for x, v in zip(base, direction, strict=True)], abs(position - shift)
+
+
+def _told_behind(wall: AffineForm, along: GridVector, crossing: GridVector) -> int:
+    """The bits of the way on from a wall after which it is certainly behind, as roughly as it is known."""
+    rough = float(arb(value_at(wall, crossing)).rad())
+    rate = abs(to_float(dot(wall.normal, along) / ONE))
+    return int(np.floor(np.log2(rate / rough))) - BEHIND_BITS if rough > 0 else BEYOND_BITS
 
 
 def _too_far(place: Place, window: float) -> int:

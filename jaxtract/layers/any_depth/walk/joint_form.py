@@ -56,11 +56,14 @@ class JointForm:
         values = [x / ONE for x in heights.entries()]
         self._equations.append(Equation(pattern[-1].copy(), values, 1, _within(off)))
 
-    def add_normal(self, pattern: Pattern, normal: Sequence[Number]) -> None:
-        """The form has this normal, in the scale of the walk, in the region ``pattern``."""
-        matrix, _ = self.layers.forms(self.layers.depth - 1, pattern)
-        for column, value in zip(matrix.transpose().tolist(), normal, strict=True):
-            self._equations.append(Equation(pattern[-1].copy(), column, 0, arb(value)))
+    def add_normal(self, pattern: Pattern, normal: Sequence[Number], axes: Sequence[int] | None = None) -> None:
+        """The form has this normal, in the scale of the walk, in the region ``pattern``.
+
+        ``axes``: along which it was measured, if not along all.
+        """
+        columns = self.layers.forms(self.layers.depth - 1, pattern)[0].transpose().tolist()
+        for k in range(len(normal)) if axes is None else axes:
+            self._equations.append(Equation(pattern[-1].copy(), columns[k], 0, arb(normal[k])))
 
     def at(self, point: GridVector, pattern: Pattern, off: Number, signs: Sequence[int]) -> AnchoredForm:
         """The form in the region ``pattern``, at a point where it is zero but for ``off``; in the scale of the walk.
