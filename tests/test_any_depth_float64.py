@@ -219,7 +219,8 @@ def test_star_measures_a_form_and_says_how_well():
     """Second differences of |z| at a point of its boundary give z up to a factor."""
     truth = np.array([0.5, -1.5, 0.25])
     with ctx.workprec(WORKING):
-        star = star_around([0, 0, 0], truth / np.linalg.norm(truth), [(np.array([[1.0, 0, 0]]), np.array([0.5]))], 0)
+        walls = [(np.array([[1.0, 0, 0]]), np.array([0.5]))]
+        star = star_around([0, 0, 0], truth / np.linalg.norm(truth), walls, np.empty((0, 3), dtype=object), 0)
         points = [np.array(star.asked.directions[place], dtype=object) * step / ONE for place, step in star.asked.steps]
         answers = np.array([[ball(from_float(float(abs(truth @ p.astype(float)))), fmpq(1, 1 << 50))] for p in points])
         form = star.form(answers, np.array([arb(0)], dtype=object))

@@ -17,7 +17,7 @@ from jaxtract.measurement.gradients import gradient_columns, gradients_on_line
 from jaxtract.measurement.noise import term_size
 from jaxtract.search.context_lines import Asker, LineSettings, search_lines
 from jaxtract.search.lines import Line, LineProfile
-from precision.balls import accuracy_bits, middle, steepest, vanishes
+from precision.balls import accuracy_bits, independent_sum, middle, steepest, vanishes
 from precision.context import Number, rational_matrix
 from precision.dyadic import dyadic_matrix
 from precision.modular import modular
@@ -42,7 +42,8 @@ class SearchedLine:
     ``gradients[i]`` has shape (outputs, rank). ``dyadic`` is False for the image of a line of the full space, on
     which nothing more can be asked. A ``border`` is one kink seen from near, its line so stretched that nothing else
     is on it; in its first region f is what was recovered at the time. ``columns[i]`` holds single columns of gradients
-    that are not known as a whole, by coordinate, each of shape (outputs,).
+    that are not known as a whole, by coordinate, each of shape (outputs,). ``whole``: of an image, the line itself, and
+    the gradients (outputs, inputs) there; between balls the image is not known as well.
     """
 
     line: Line
@@ -51,6 +52,7 @@ class SearchedLine:
     dyadic: bool = True
     border: bool = False
     columns: dict[int, dict[int, np.ndarray]] = dataclasses.field(default_factory=dict)
+    whole: tuple[Line, dict[int, np.ndarray]] | None = None
     _images: list[tuple[Matrix, list[Number], LineImage]] = dataclasses.field(default_factory=list)
     _modular: dict[int, nmod_mat] = dataclasses.field(default_factory=dict)
 
@@ -257,8 +259,13 @@ class Pool:
         if not self.is_measured((line, kink)):
             return Sighting(line, kink, point, None)
         jump = searched.gradients[kink + 1] - searched.gradients[kink]
-        form = _form(jump, point)
-        if form is not None and any(isinstance(x, arb) and x.rad() > ROUGHEST * (1 + abs(x)) for x in point):
+        whole, place = jump, point
+        if searched.whole is not None:
+            full, gradients = searched.whole
+            place = [p + searched.kinks[kink] * v for p, v in zip(full.base, full.direction, strict=True)]
+            whole = gradients[kink + 1] - gradients[kink]
+        form = _form(jump, whole, place)
+        if form is not None and any(isinstance(x, arb) and x.rad() > ROUGHEST * (1 + abs(x)) for x in place):
             form = None
         return Sighting(line, kink, point, form)
 
@@ -357,15 +364,18 @@ def _joined(piece: int, other: int, normals: Mapping[int, np.ndarray]) -> bool:
     return all(k in normals for k in range(min(piece, other), max(piece, other)))
 
 
-def _form(jump: np.ndarray, point: Sequence[fmpq]) -> RationalForm | None:
-    """Row of a rank-one jump (outputs, inputs); None when it has another rank."""
+def _form(jump: np.ndarray, whole: np.ndarray, point: Sequence[Number]) -> RationalForm | None:
+    """Row of a rank-one jump (outputs, rank); None when it has another rank. Its offset from the jump at a point.
+
+    ``whole``, ``point``: the jump on other inputs (outputs, inputs), where the point is known better, or the same.
+    """
     sizes = [max(abs(x) for x in row) for row in jump]
     o = max(range(len(sizes)), key=lambda k: sizes[k])
     pivot = steepest(jump[o])
     if vanishes(sizes[o]) or _too_rough(jump[o], sizes[o]) or not _of_rank_one(jump, o, pivot):
         return None
-    normal = list(jump[o])
-    return RationalForm(normal, -sum((n * x for n, x in zip(normal, point, strict=True)), fmpq(0)))
+    terms = [n * x for n, x in zip(whole[o], point, strict=True)]
+    return RationalForm(list(jump[o]), -(sum(terms, fmpq(0)) if whole is jump else independent_sum(terms)))
 
 
 def _of_rank_one(jump: np.ndarray, o: int, pivot: int) -> bool:

@@ -66,7 +66,9 @@ def measure_line(
         columns, axes = found[:, :, others], others
         rank, chosen, regions = _independent(columns)
         if rank and rank + SPARE_COLUMNS <= len(axes):
-            return _sliced(asker, line, profile, columns, axes, chosen, regions)
+            sliced, image = _sliced(asker, line, profile, columns, axes, chosen, regions)
+            image.whole = (line, dict(enumerate(found)))
+            return sliced, image
     while len(axes) < len(others):
         more = others[len(axes) : len(axes) + size]
         columns = np.concatenate([columns, gradient_columns(asker, line, profile, pieces, more)], axis=2)

@@ -24,14 +24,21 @@ from jaxtract.layers.any_depth.walk.row_system import (
     sign_of,
 )
 from precision.ball_algebra import ball_rank, has_balls, reduce_rows
-from precision.balls import vanishes
-from precision.context import Number
+from precision.balls import bits_in_use, to_float, vanishes
+from precision.context import FEW_BITS, Number
+from precision.estimates import NoFitError, fitted
 from precision.lattice import signs_by_lattice
 from precision.modular import annihilator, joined_rows, masked_rows, modular
 
 SUBSET_SUM_BITS = 256
 """Leading bits of the equations that lattice reduction looks at; what it proposes must hold exactly."""
 
+
+PRESENT, ABSENT = 2.0**-12, 2.0**-20
+"""Coefficients of a combination, against the largest, above which a neuron takes part, and below which it does not.
+
+Their radii are estimates: errors that many rows have in common are no reason for all of them to take part.
+"""
 
 Gradient = np.ndarray | nmod_mat
 """Numbers; or, where all is exact, these modulo the prime, every row times some factor."""
@@ -91,7 +98,14 @@ def composition(matrix: Matrix, gradient: Gradient) -> Composition | None:
 
 
 def _composition_balls(matrix: arb_mat, gradient: np.ndarray) -> Composition | None:
-    """The same between balls; where too little is known of them, no coefficient counts."""
+    """The same between balls; where too little is known of them, no coefficient counts.
+
+    Elimination adds up errors until nothing is known of many rows; where bits are few, least squares know more.
+    """
+    if len(gradient) and bits_in_use() < FEW_BITS and matrix.nrows() <= matrix.ncols():
+        found = _composition_fitted(matrix, gradient)
+        if found is not None:
+            return found
     width = matrix.nrows()
     rows = [[*column, *right] for column, right in zip(matrix.transpose().tolist(), gradient.T.tolist(), strict=True)]
     reduced = reduce_rows(rows, width)
@@ -105,6 +119,26 @@ def _composition_balls(matrix: arb_mat, gradient: np.ndarray) -> Composition | N
         if all(vanishes(row[k]) for k in free):
             (present if any(x != 0 for x in row[width:]) else absent).append(pivot)
     return Composition(frozenset(present), frozenset(absent))
+
+
+def _composition_fitted(matrix: arb_mat, gradient: np.ndarray) -> Composition | None:
+    """The same where all coefficients are unique, else None; what is near zero and not nearer is left open."""
+    columns = matrix.transpose().tolist()
+    shares = []
+    for row in gradient:
+        try:
+            factors = fitted(columns, row.tolist())
+        except NoFitError:
+            return None
+        if factors is None:
+            return None
+        size = max(abs(to_float(x)) for x in factors)
+        if any(float(x.rad()) > size * ABSENT for x in factors):
+            return None
+        shares.append([abs(to_float(x)) / size for x in factors])
+    largest = np.max(shares, axis=0)
+    present, absent = np.flatnonzero(largest > PRESENT), np.flatnonzero(largest < ABSENT)
+    return Composition(frozenset(present.tolist()), frozenset(absent.tolist()))
 
 
 def signs_by_gradients(layers: KnownLayers, regions: Iterable[Region]) -> list[int]:

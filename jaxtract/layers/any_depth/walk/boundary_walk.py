@@ -143,7 +143,8 @@ class BoundaryWalk:
         start = to_grid([middle(x) for x in point])
         if isinstance(form.offset, arb) and bits_in_use() < FEW_BITS:
             off = sum((abs(n) * arb(x).rad() for n, x in zip(form.normal, point, strict=True)), arb(0))
-            form = AnchoredForm(form.normal, start, arb(0, off.upper()))
+            # The point may be an image that is known less well than the form is.
+            form = AnchoredForm(form.normal, start, arb(0, min(off.upper(), abs(arb(form.at(start))).upper())))
         start = form.put_onto(start)
         self.start = Place(start, layers.pattern(_row(start), [ONE])[0], *form.in_integers())
         self.place = self.start

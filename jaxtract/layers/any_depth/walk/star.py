@@ -17,7 +17,7 @@ from jaxtract.geometry.distances import distances
 from jaxtract.geometry.grid import ONE, GridVector, floats_to_grid
 from jaxtract.geometry.rational_form import AnchoredForm, RationalForm, dot
 from jaxtract.layers.any_depth.walk.transversal import Asked
-from jaxtract.measurement.gradients import SPARE_AXES, combination, telling_axes
+from jaxtract.measurement.single_steps import SPARE_AXES, combination, telling_axes
 from precision.balls import bits_in_use, quotient, steepest, to_float, vanishes
 from precision.context import FEW_BITS, Number
 from precision.estimates import NoFitError
