@@ -36,6 +36,9 @@ CANDIDATES = 4
 SPARE = 0.5
 """Further inputs, as a share of those that determine the parameters: rounding averages out, and shows."""
 
+LEAST_RANDOM = 0.1
+"""The same of inputs at random where other answers, which may show less, take their place."""
+
 SHOWN = 1e-8
 """Directions of the parameters that inputs asked before show this much more weakly than others need more inputs."""
 
@@ -124,6 +127,7 @@ def polish(
     near: np.ndarray | None = None,
     also: np.ndarray | None = None,
     before: Answered | None = None,
+    spare: Answered | None = None,
 ) -> Polished | None:
     """Gauss-Newton from a network that is near; queries count as ``measure``.
 
@@ -134,6 +138,7 @@ def polish(
         near: (places, inputs), where neurons that are seldom on were seen; inputs near them are candidates, too.
         also: (inputs, dimension), doubles that are asked in any case.
         before: what was asked for a network like this one; only what that does not show is asked.
+        spare: answers that are known for another reason; they take the place of most spare inputs.
 
     Returns:
         None where the network is too large, has skips, or where the residuals do not fall.
@@ -147,10 +152,12 @@ def polish(
     rough = oracle.context.rough
     asked = before.inputs if before is not None else np.empty((0, network.inputs))
     asked = asked if also is None else np.concatenate([asked, also])
-    points = _chosen_inputs(parameters, rng, near, asked, strongest=not rough).to_float64()
+    spared = 0 if spare is None else len(spare.inputs)
+    points = _chosen_inputs(parameters, rng, near, asked, strongest=not rough, spared=spared).to_float64()
     fresh = np.concatenate([asked[0 if before is None else len(before.inputs) :], points])
     answered = Answered(fresh, rational_answers(oracle, scattered(from_float64(fresh))))
     answered = answered if before is None else before + answered
+    answered = answered if spare is None else answered + spare
     sizes = _plain_sizes(answered.inputs, network.outputs) if rough else parameters.term_sizes(answered.inputs)
     batch = scattered(from_float64(answered.inputs))
     rounding = _plain_sizes(answered.inputs, network.outputs) * _error_unit(oracle)
@@ -522,12 +529,13 @@ def _chosen_inputs(
     asked: np.ndarray,
     *,
     strongest: bool,
+    spared: int = 0,
 ) -> DyadicMatrix:
     """Inputs at which the parameters are determined as well as many candidates allow, and more at random.
 
     Only for what the inputs ``asked`` (inputs, dimension) do not show. All at random where the parameters are many.
     ``strongest``: answers are rounded from the terms of the network, and candidates are also those of very many inputs
-    at which a parameter stands out most from this rounding.
+    at which a parameter stands out most from this rounding. ``spared``: answers that are known for another reason.
     """
     outputs = parameters.network.outputs
     needed = -(-parameters.count // outputs)
@@ -557,7 +565,7 @@ def _chosen_inputs(
         return candidates
     jacobian = _weighted(parameters, candidates.to_float64(), strongest=strongest)
     best = _best(jacobian, outputs)[:needed]
-    return _rows(candidates, _with_spare(best, needed, len(order)))
+    return _rows(candidates, _with_spare(best, needed, len(order), spared))
 
 
 def _weighted(parameters: _Parameters, points: np.ndarray, *, strongest: bool) -> np.ndarray:
@@ -573,10 +581,11 @@ def _best(jacobian: np.ndarray, outputs: int) -> list[int]:
     return list(dict.fromkeys(int(k) // outputs for k in pivots))
 
 
-def _with_spare(best: Sequence[int], needed: int, count: int) -> np.ndarray:
-    """Chosen inputs of ``count``, and further ones in the order that they have."""
+def _with_spare(best: Sequence[int], needed: int, count: int, spared: int = 0) -> np.ndarray:
+    """Chosen inputs of ``count``, and further ones in the order that they have, but for most of those spared."""
     chosen = set(best)
-    others = [k for k in range(count) if k not in chosen][: math.ceil(SPARE * needed) + 8]
+    spare = max(math.ceil(SPARE * needed) - spared, math.ceil(LEAST_RANDOM * needed)) + 8
+    others = [k for k in range(count) if k not in chosen][:spare]
     return np.array([*best, *others], dtype=int)
 
 

@@ -96,7 +96,7 @@ class Examiner:
             if wrong.any():
                 return points[wrong]
         if not self.state.numbers.exact:
-            self._polished = self.state.polished = self._polish(points)
+            self._polished = self.state.polished = self._polish(points, self._as_answered(batch, answers))
             evaluator, recovered = self.assembly.recovered()
             if self.state.polished is not None and len(self.state.polished.outliers):
                 bad = self.state.polished.outliers[:16]
@@ -162,7 +162,15 @@ class Examiner:
 
         return Recovered(values, self.state.numbers)
 
-    def _polish(self, extremes: np.ndarray) -> Polished | None:
+    def _as_answered(self, batch: PointBatch, answers: np.ndarray) -> Answered | None:
+        """Inputs on the slice and answers there, as the rationals that these are."""
+        if not self.state.numbers.few_bits or not len(batch):
+            return None
+        values = [self.state.numbers.rational(x) for x in answers.ravel()]
+        inputs = self.state.slice.embed(batch).anchors.to_float64()
+        return Answered(inputs, np.array(values, dtype=object).reshape(answers.shape))
+
+    def _polish(self, extremes: np.ndarray, answered: Answered | None) -> Polished | None:
         network = self.assembly.network()
         assert network is not None, "polished only after the output layer was found"
         places = [place for layer in self.state.layers[1:] for row in layer.rows for place in row.seen_at]
@@ -171,17 +179,21 @@ class Examiner:
         if places:
             near = np.zeros((len(places), self.state.slice.inputs))
             near[:, list(self.state.slice.axes)] = np.stack(places)
-        polished = self._polished_from(network, near)
+        polished = self._polished_from(network, near, spare=answered)
         if not self.state.numbers.few_bits:
             return polished
         return self._with_signs(self._with_missing(polished, near), near)
 
     def _polished_from(
-        self, network: ExactNetwork, near: np.ndarray | None, also: np.ndarray | None = None
+        self,
+        network: ExactNetwork,
+        near: np.ndarray | None,
+        also: np.ndarray | None = None,
+        spare: Answered | None = None,
     ) -> Polished | None:
         """A network that is near, polished; what was asked for an earlier one is not asked again."""
         before = self._answered if self.state.numbers.few_bits else None
-        polished = polish(self.state.oracle, network, self.state.rng, near=near, also=also, before=before)
+        polished = polish(self.state.oracle, network, self.state.rng, near=near, also=also, before=before, spare=spare)
         if polished is not None:
             self._answered = polished.answered
         return polished
