@@ -5,10 +5,13 @@ from __future__ import annotations
 import collections
 from collections.abc import Sequence
 
+import numpy as np
+
 from jaxtract.layers.any_depth.found_layers import Row, merge_rows
 from jaxtract.layers.any_depth.kinks.pool import Sighting
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
 from jaxtract.layers.any_depth.rows.confirm_rows import confirmed
+from jaxtract.layers.any_depth.rows.met_again import MetAgain
 from jaxtract.layers.any_depth.rows.refined_rows import activations_at, refined
 from jaxtract.layers.any_depth.signs.sign_sources import SignSources
 from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
@@ -47,6 +50,8 @@ class WalkedRows:
         self.sign_walks = FIRST_SIGN_WALKS
         self.accepted = 0
         self.kinks_per_row: dict[int, float] = {}
+        self.met_again = MetAgain(state)
+        self._told: dict[Kink, Row] = {}
         self._failed: collections.Counter[tuple[int, int, bool]] = collections.Counter()
 
     def wave(self, level: int, kinks: list[Kink]) -> list[Kink]:
@@ -67,18 +72,34 @@ class WalkedRows:
             if not all(signs):
                 # No row is told from a wrong one where a sign that it needs is open.
                 size = FEWEST_WALKS
+        if level > 1 and all(signs) and self.state.numbers.few_bits and not self.state.numbers.rough:
+            return self._one_for_each(level, kinks, size)
         if len(kinks) <= size:
             return kinks
         return [kinks[i] for i in sorted(self.state.rng.permutation(len(kinks))[:size].tolist())]
+
+    def _one_for_each(self, level: int, kinks: list[Kink], most: int) -> list[Kink]:
+        """One kink for every neuron, of those first of which the kinks together tell most; the others cost a walk."""
+        measured = [kink for kink in self.state.unexplained() if self.state.pool.is_measured(kink)]
+        groups = self.met_again.groups(level, [*kinks, *(kink for kink in measured if kink not in set(kinks))])
+        groups = [group for group in groups if group.kinks[0] in set(kinks)]
+        groups.sort(key=lambda group: np.inf if group.row is None else len(group.row.missing))
+        self._told = {group.kinks[0]: group.row for group in groups if group.row is not None and len(group.kinks) > 1}
+        whole = sum(group.row is not None and not group.row.missing for group in groups)
+        return [group.kinks[0] for group in groups[: max(most, whole)]]
 
     def rows(self, level: int, sightings: Sequence[Sighting]) -> list[Row]:
         """Rows of layer ``level`` from walks over the layers before it; fixes the signs of the last of these."""
         self.accepted = 0
         signs = list(self.signs.behind(level))
         layers = self.state.known(level - 1)
-        walks = [BoundaryWalk(layers, signs, s.form, s.point, self.state.rng) for s in sightings if s.form is not None]
-        for walk in walks:
-            walk.weigh_start()
+        walks = []
+        for s in sightings:
+            if s.form is not None:
+                walks.append(BoundaryWalk(layers, signs, s.form, s.point, self.state.rng))
+                walks[-1].weigh_start()
+                if (s.line, s.kink) in self._told:
+                    walks[-1].learn_row(self._told[s.line, s.kink].weights)
         few_signs = 4 * signs.count(0) <= len(signs)
         run_walks(
             self.state.pool.asker, walks, 60 + 8 * layers.widths[-1], self.state.slice.rank, for_signs=not few_signs

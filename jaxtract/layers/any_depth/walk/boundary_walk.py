@@ -167,6 +167,22 @@ class BoundaryWalk:
             self.system.add(self.start.pattern[self.own], [whole(x) for x in column], self.start.scale * value)
         self._resolve()
 
+    def learn_row(self, weights: Sequence[Number | None]) -> None:
+        """Weights of the neuron that other kinks of it told, in a scale of their own; the signs are known."""
+        own = self.system.weights
+        both = [i for i in own if weights[i] is not None]
+        ratio = common_ratio([own[i] for i in both], [weights[i] for i in both]) if both else None
+        if ratio is None:
+            return
+        told = {i: w * ratio for i, w in enumerate(weights) if w is not None and i not in own}
+        try:
+            self.system.know(told)
+        except InconsistentRow:
+            self.inconsistent = True
+        if self._joint is not None:
+            for i, weight in told.items():
+                self._joint.add_weight(i, weight, self.system.signs)
+
     def learn_signs(self, signs: Sequence[int]) -> None:
         """Signs of the last known layer, found after the walk."""
         try:

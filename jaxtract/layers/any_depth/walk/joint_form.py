@@ -65,6 +65,11 @@ class JointForm:
         for k in range(len(normal)) if axes is None else axes:
             self._equations.append(Equation(pattern[-1].copy(), columns[k], 0, arb(normal[k])))
 
+    def add_weight(self, neuron: int, weight: Number, signs: np.ndarray) -> None:
+        """w_i was told elsewhere, in the scale of the walk; every sign is known."""
+        coefficients = [fmpq(int(k == neuron)) for k in range(len(signs))]
+        self._equations.append(Equation(signs > 0, coefficients, 0, arb(weight) * int(signs[neuron])))
+
     def at(self, point: GridVector, pattern: Pattern, off: Number, signs: Sequence[int]) -> AnchoredForm:
         """The form in the region ``pattern``, at a point where it is zero but for ``off``; in the scale of the walk.
 
