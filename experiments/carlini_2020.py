@@ -34,7 +34,18 @@ times say little; one shape after the other, --only SHAPE):
     10-15-15-1     10     10         5580     13.25          10.26       18             7.9e-15 (1.8e-15)  6.1e-16
     10-20-20-1     10     10         9236     13.97          12.02       27             1.2e-14 (3.5e-15)  7.5e-16
 
-The He row of 10-15-15-1 and seeds 1 and 2 of 80-40-20-1 are of the present code, the trained rows, the He rows of 10-10-10-1 and 40-20-10-10-1 and seed 0 of 80-40-20-1 of the code before the last two changes to what all contexts share; the He rows of 20-10-1, 10-20-20-1 and 784-32-1 are older. Since the older ones: a gradient is told by as many steps as neurons are on, to one side where that can be checked; normals of several kinks of one neuron are put together before it is walked; what is just behind a wall is looked for farther from one that is known roughly; the kinks of the first line keep what was measured of them off the slice; inputs asked as extremes take the place of most spare ones. Before, 40-20-10-10-1 took 17,978 and 11,150 queries for seeds 0 and 2 and had a wrong row for seed 1; now 13,753, 9,231 and 8,106 (11.9, 8.0 and 7.0 per parameter). Seed 0 has neurons in its last two hidden layers that few lines meet: it asks two lines for one of the second, six for two of the third. Trained 10-20-20-1 seed 5, a neuron short before (86,433 queries), takes 9,321, and seed 9 8,387 (37,381 before); the largest counts are 12,413 (seed 3) there and 10,238 for He 10-10-10-1 (seed 5). 80-40-20-1 takes 36,133, 27,382 and 28,481 queries (epsilon of seeds 0 and 2 only); one of three was run to its end before.
+The He row of 10-15-15-1 and seeds 1 and 2 of 80-40-20-1 are of the present code, the trained rows, the He rows of
+10-10-10-1 and 40-20-10-10-1 and seed 0 of 80-40-20-1 of the code before the last two changes to what all contexts
+share; the He rows of 20-10-1, 10-20-20-1 and 784-32-1 are older. Since the older ones: a gradient is told by as many
+steps as neurons are on, to one side where that can be checked; normals of several kinks of one neuron are put
+together before it is walked; what is just behind a wall is looked for farther from one that is known roughly; the
+kinks of the first line keep what was measured of them off the slice; inputs asked as extremes take the place of most
+spare ones. Before, 40-20-10-10-1 took 17,978 and 11,150 queries for seeds 0 and 2 and had a wrong row for seed 1; now
+13,753, 9,231 and 8,106 (11.9, 8.0 and 7.0 per parameter). Seed 0 has neurons in its last two hidden layers that few
+lines meet: it asks two lines for one of the second, six for two of the third. Trained 10-20-20-1 seed 5, a neuron
+short before (86,433 queries), takes 9,321, and seed 9 8,387 (37,381 before); the largest counts are 12,413 (seed 3)
+there and 10,238 for He 10-10-10-1 (seed 5). 80-40-20-1 takes 36,133, 27,382 and 28,481 queries (epsilon of seeds 0
+and 2 only); one of three was run to its end before.
 
 Errors above 1e-13, with what the rounding of answers alone leaves at the inputs of the polish (``rounding_bound``):
 10-10-10-1 seed 5 1.3e-11 (bound 1.6e-11; a neuron of the last hidden layer bends f by 2^-18 of the others),
@@ -60,10 +71,11 @@ weights left out; four are open), no row wrong; no network.
 10-10-10-1 from answers in float32, seeds 0, 1, 2: none (taken for one hidden layer of 14 neurons and refuted; twice
 incomplete after 52,611 and 56,075 queries).
 
-Conclusion: what is recovered is right to the rounding of the oracle in nearly every weight, and a tenth of the queries
-is enough for two and three hidden layers; with one hidden layer of 784 inputs two queries a parameter. A neuron that is
-on for one input in ten thousand is read from what the polished network leaves. What is missing is the rest of a network
-that is deep and narrow (digits-eight), and fewer queries where the last neurons of a layer are met by few lines.
+Conclusion: what is recovered is right to the rounding of the oracle in nearly every weight, and a tenth of the
+queries is enough at the median for two or three hidden layers; with one hidden layer of 784 inputs two queries a
+parameter. A neuron that is on for one input in ten thousand is read from what the polished network leaves. What is
+missing is the rest of a network that is deep and narrow (digits-eight), and fewer queries where the last neurons of a
+layer are met by few lines.
 """
 
 from __future__ import annotations
