@@ -258,10 +258,14 @@ class AnyDepth:
         return False
 
     def _audited(self) -> bool:
-        """Whether rows of the last layer are refuted, where its signs stay open."""
-        level = len(self.state.layers)
-        tried = (level, self.state.versions[level], len(self.state.layers[-1].rows) if level else 0)
-        if level < 2 or not self.state.numbers.exact or tried in self.audited or all(self.state.layers[-1].signs):
+        """Whether rows of one of the last two layers are refuted, where signs of it stay open."""
+        depth = len(self.state.layers)
+        return any(self._audited_layer(level) for level in (depth - 1, depth) if level >= 2)
+
+    def _audited_layer(self, level: int) -> bool:
+        layer = self.state.layers[level - 1]
+        tried = (level, self.state.versions[level], len(layer.rows))
+        if not self.state.numbers.exact or tried in self.audited or all(layer.signs):
             return False
         self.audited.add(tried)
         self.state.progress.phase("measure")
