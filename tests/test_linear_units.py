@@ -266,7 +266,8 @@ def test_a_neuron_is_taken_out_of_the_linear_row_beside_it_where_readers_cross_i
         for row in third.rows
     ]
     readers = rescaled_columns(over_mixed, [mixed.integer_factor(), 1, 1, 1])
-    state = state_of([first, found, FoundLayer(readers, [1] * 6)], network)
+    open_one = Row([None, *readers[0].weights[1:]], readers[0].bias)
+    state = state_of([first, found, FoundLayer([*readers, open_one], [1] * 7)], network)
     unmix_linear(state, 2, 1)
     (linear,) = (row for row in state.layers[1].rows if row.linear)
     assert linear.in_integers().weights == Row(v.weights, fmpq(0)).in_integers().weights

@@ -52,6 +52,11 @@ def unmix_linear(state: Recovery, level: int, place: int) -> None:
         return
     multiples = dict(zip(linear, solved[:, 0].tolist(), strict=True))
     behind, neuron = state.layers[level], layer.rows[place]
+    told = [all(row.weights[i] is not None for i in linear) for row in behind.rows]
+    if not all(told):
+        # Of what reads a linear row with an open weight, the bias is not known without the neuron.
+        behind = _kept(behind, told)
+        state.layers = [*state.layers[:level], behind]
     behind.rows = [_over_unmixed(reader, neuron, place, multiples) for reader in behind.rows]
     factors = [fmpq(1) if i in multiples else row.integer_factor() for i, row in enumerate(layer.rows)]
     layer.rows = [_unmixed(row, neuron, multiples[i]) if i in multiples else row for i, row in enumerate(layer.rows)]
@@ -62,12 +67,13 @@ def unmix_linear(state: Recovery, level: int, place: int) -> None:
 def without_linear_rows(state: Recovery, level: int) -> None:
     """Drop the linear rows of a layer, and all that was read behind it."""
     layer = state.layers[level - 1]
-    kept = [i for i, row in enumerate(layer.rows) if not row.linear]
-    state.layers = [
-        *state.layers[: level - 1],
-        FoundLayer([layer.rows[i] for i in kept], [layer.signs[i] for i in kept]),
-    ]
+    state.layers = [*state.layers[: level - 1], _kept(layer, [not row.linear for row in layer.rows])]
     state.renewed(level)
+
+
+def _kept(layer: FoundLayer, chosen: Sequence[bool]) -> FoundLayer:
+    kept = [i for i, one in enumerate(chosen) if one]
+    return FoundLayer([layer.rows[i] for i in kept], [layer.signs[i] for i in kept])
 
 
 def _weights_crossed(state: Recovery, level: int, readers: Sequence[Row], place: int) -> list[tuple[Row, Number]]:
@@ -92,22 +98,19 @@ def _walks(known: KnownLayers, reader: Row, place: int, rng: np.random.Generator
     return [walk for walk in walks if walk is not None]
 
 
-def _over_unmixed(reader: Row, neuron: Row, place: int, multiples: dict[int, fmpq]) -> Row:
-    """A row over the layer once its linear rows are without the neuron."""
-    weights = list(reader.weights)
-    total, more = weights[place], fmpq(0)
+def _over_unmixed(reader: Row, neuron: Row, place: int, multiples: dict[int, Number]) -> Row:
+    """A row over the layer once its linear rows, all of its weights on which are known, are without the neuron."""
+    weights, more = list(reader.weights), fmpq(0)
     for i, multiple in multiples.items():
         weight = weights[i]
-        if multiple != 0:
-            more = None if more is None or weight is None else more + weight * multiple
-    if total is None or more is None:
-        weights[place] = None
-        return dataclasses.replace(reader, weights=weights)
-    weights[place] = total + more
+        assert weight is not None, "others are dropped"
+        more += weight * multiple
+    own = weights[place]
+    weights[place] = None if own is None else own + more
     return dataclasses.replace(reader, weights=weights, bias=reader.bias - more * neuron.in_integers().bias)
 
 
-def _unmixed(row: Row, neuron: Row, multiple: fmpq) -> Row:
+def _unmixed(row: Row, neuron: Row, multiple: Number) -> Row:
     """The integer multiple of a linear row without so many times that of the neuron."""
     weights: list[Number | None] = []
     for k, (own, other) in enumerate(zip(row.in_integers().weights, neuron.in_integers().weights, strict=True)):
