@@ -207,6 +207,10 @@ class FoundLayer:
         rows = [row.negative() if sign < 0 else row for row, sign in zip(self.rows, self.signs, strict=True)]
         return FoundLayer(rows, [abs(sign) for sign in self.signs])
 
+    def chosen(self, kept: Sequence[int]) -> FoundLayer:
+        """Some of its rows, with their signs."""
+        return FoundLayer([self.rows[i] for i in kept], [self.signs[i] for i in kept])
+
     def fill(self, weights: Mapping[tuple[int, int], Number]) -> None:
         """``Row.fill`` for open weights by (row, neuron of the layer before)."""
         for reader in {reader for reader, _ in weights}:

@@ -301,9 +301,7 @@ class Pool:
                 continue
             places = [(i, t) for t in (line.middle(0), *line.kinks, line.middle(len(line.kinks)))]
             heights, _ = self.heights(layers, places)
-            z = heights[-1].tolist()
-            sides = np.array([[int(x > 0) - int(x < 0) for x in row] for row in z], dtype=int)
-            sides = np.where(layers.linear[-1], 1, sides.reshape(len(places), width))
+            sides = np.where(layers.linear[-1], 1, _sides(heights[-1]))
             known = np.ones((len(places), width), dtype=bool)
             if layers.any_open:
                 patterns = layers.patterns(heights)
@@ -336,16 +334,21 @@ class Pool:
         found: list[bool] = []
         for index, line in enumerate(self.lines):
             crossed = np.zeros(len(line.profile.pieces), dtype=bool)
-            for z, linear in zip(
-                self.heights(layers, [(index, t) for t in line.ends()])[0], layers.linear, strict=True
-            ):
-                sides = np.array([[int(x > 0) - int(x < 0) for x in row] for row in z.tolist()], dtype=int)
+            heights, _ = self.heights(layers, [(index, t) for t in line.ends()])
+            for z, linear in zip(heights, layers.linear, strict=True):
+                sides = _sides(z)
                 crossed |= np.any((sides[:-1] * sides[1:] < 0) & ~linear, axis=1)
             found += np.repeat(~crossed, len(PER_PIECE)).tolist()
         return np.array(found, dtype=bool)
 
     def all_kinks(self) -> list[tuple[int, int]]:
         return [(i, k) for i, line in enumerate(self.lines) for k in range(len(line.kinks))]
+
+
+def _sides(heights: Matrix) -> np.ndarray:
+    """1, -1 or 0 where a pre-activation is positive, negative or neither, (points, width)."""
+    sides = [int(x > 0) - int(x < 0) for x in heights.entries()]
+    return np.array(sides, dtype=int).reshape(heights.nrows(), heights.ncols())
 
 
 def _spans(layers: KnownLayers, pattern: Pattern) -> list[np.ndarray]:

@@ -67,6 +67,7 @@ def review(state: Recovery) -> None:
         ]
         if len(kept) < len(layer.rows):
             _keep(state, level, kept)
+            state.versions = [v + (later >= level) for later, v in enumerate(state.versions)]
             return
 
 
@@ -114,7 +115,6 @@ def _keep(state: Recovery, level: int, kept: Sequence[int]) -> None:
     state.layers = state.layers[: level - 1]
     if rows:
         state.layers.append(FoundLayer(rows, [int(row.linear) for row in rows]))
-    state.versions = [v + (later >= level) for later, v in enumerate(state.versions)]
 
 
 def _not_seldom(

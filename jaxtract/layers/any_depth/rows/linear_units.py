@@ -94,7 +94,7 @@ class LinearUnits:
         if level < len(self.state.layers) and not all(layer.signs):
             return False
         bending = [i for i, row in enumerate(layer.rows) if not row.linear]
-        plain = FoundLayer([layer.rows[i] for i in bending], [layer.signs[i] for i in bending])
+        plain = layer.chosen(bending)
         known = stacked(self.state.slice.rank, [*self.state.layers[: level - 1], plain])
         wide = carrying_before(known)
         rows = self._rows.setdefault(self._state(level), [])

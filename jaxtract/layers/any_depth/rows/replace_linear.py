@@ -71,8 +71,7 @@ def replace_linear(state: Recovery, level: int, row: Row) -> int | None:
             for k, (side, reader) in enumerate(zip(sides, readers, strict=True))
             if (side > 0 and reader.weights[linear[place]] is not None) or (side < 0 and not _reads(reader, linear))
         ]
-        signs = state.layers[level].signs
-        state.layers[level] = FoundLayer([moved[k] for k in kept], [signs[k] for k in kept])
+        state.layers[level] = FoundLayer(moved, state.layers[level].signs).chosen(kept)
         if len(kept) < len(readers):
             state.layers = state.layers[: level + 1]
         else:

@@ -14,7 +14,7 @@ import numpy as np
 from flint import fmpq
 
 from jaxtract.geometry.known_layers import KnownLayers
-from jaxtract.layers.any_depth.found_layers import FoundLayer, Row
+from jaxtract.layers.any_depth.found_layers import Row
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.unseen.complete_rows import places_on_boundary, walk_from
 from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
@@ -52,10 +52,10 @@ def unmix_linear(state: Recovery, level: int, place: int) -> None:
         return
     multiples = dict(zip(linear, solved[:, 0].tolist(), strict=True))
     behind, neuron = state.layers[level], layer.rows[place]
-    told = [all(row.weights[i] is not None for i in linear) for row in behind.rows]
-    if not all(told):
+    told = [k for k, row in enumerate(behind.rows) if all(row.weights[i] is not None for i in linear)]
+    if len(told) < len(behind.rows):
         # Of what reads a linear row with an open weight, the bias is not known without the neuron.
-        behind = _kept(behind, told)
+        behind = behind.chosen(told)
         state.layers = [*state.layers[:level], behind]
     behind.rows = [_over_unmixed(reader, neuron, place, multiples) for reader in behind.rows]
     factors = [fmpq(1) if i in multiples else row.integer_factor() for i, row in enumerate(layer.rows)]
@@ -67,13 +67,9 @@ def unmix_linear(state: Recovery, level: int, place: int) -> None:
 def without_linear_rows(state: Recovery, level: int) -> None:
     """Drop the linear rows of a layer, and all that was read behind it."""
     layer = state.layers[level - 1]
-    state.layers = [*state.layers[: level - 1], _kept(layer, [not row.linear for row in layer.rows])]
+    bending = [i for i, row in enumerate(layer.rows) if not row.linear]
+    state.layers = [*state.layers[: level - 1], layer.chosen(bending)]
     state.renewed(level)
-
-
-def _kept(layer: FoundLayer, chosen: Sequence[bool]) -> FoundLayer:
-    kept = [i for i, one in enumerate(chosen) if one]
-    return FoundLayer([layer.rows[i] for i in kept], [layer.signs[i] for i in kept])
 
 
 def _weights_crossed(state: Recovery, level: int, readers: Sequence[Row], place: int) -> list[tuple[Row, Number]]:
@@ -107,13 +103,12 @@ def _over_unmixed(reader: Row, neuron: Row, place: int, multiples: dict[int, Num
         more += weight * multiple
     own = weights[place]
     weights[place] = None if own is None else own + more
-    return dataclasses.replace(reader, weights=weights, bias=reader.bias - more * neuron.in_integers().bias)
+    return dataclasses.replace(reader, weights=weights, bias=reader.bias - more * neuron.scaled()[1])
 
 
 def _unmixed(row: Row, neuron: Row, multiple: Number) -> Row:
-    """The integer multiple of a linear row without so many times that of the neuron."""
-    weights: list[Number | None] = []
-    for k, (own, other) in enumerate(zip(row.in_integers().weights, neuron.in_integers().weights, strict=True)):
-        told = row.weights[k] is not None and (neuron.weights[k] is not None or multiple == 0)
-        weights.append(own - multiple * other if told and own is not None and other is not None else None)
+    """The scaled multiple of a linear row without so many times that of the neuron."""
+    open_ = {*row.missing, *([] if multiple == 0 else neuron.missing)}
+    pairs = zip(row.scaled()[0], neuron.scaled()[0], strict=True)
+    weights = [None if k in open_ else own - multiple * other for k, (own, other) in enumerate(pairs)]
     return dataclasses.replace(row, weights=weights)

@@ -59,8 +59,9 @@ def visible_places(
     )
     answers = asker.ask(batch, "measure").reshape(count, 3, -1)
     for place, answer in zip(owner, answers, strict=True):
-        hits[place] += int(bent(answer))
-        asked[place] += int(not all(vanishes(x) for x in answer[2] - answer[0]) or bent(answer))
+        seen = bent(answer)
+        hits[place] += int(seen)
+        asked[place] += int(seen or not all(vanishes(x) for x in answer[2] - answer[0]))
     return list(zip(hits, asked, strict=True))
 
 
