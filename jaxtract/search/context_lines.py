@@ -13,6 +13,7 @@ wishes of all of them and asks once a round.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import itertools
 from collections.abc import Callable, Generator, Sequence
@@ -145,6 +146,30 @@ def search_lines(
     return [line.profile() for line in lines]
 
 
+def search_again(
+    asker: Asker, line: Line, profile: LineProfile, places: Sequence[fmpq], settings: LineSettings
+) -> LineProfile:
+    """A profile of exact answers once more where f may bend though it seemed straight.
+
+    Kinks that meet at a place where one is expected, or the short way that a neuron is on between two answers, leave
+    the pieces beside as they are.
+
+    Args:
+        places: dyadic positions inside pieces; each is sampled, and what is between the pieces around it searched.
+
+    Returns:
+        The profile with the kinks that were found there; the other pieces and kinks are the same objects.
+    """
+    bases, directions = (dyadic_matrix([ends], len(line.base)) for ends in (line.base, line.direction))
+    searched = _Line(asker.context, settings, (), (), max(abs(x) for x in line.base), directions.exponent)
+
+    def ask(index: Sequence[int], positions: Sequence[fmpq]) -> np.ndarray:
+        return asker.ask(on_lines(bases, directions, index, positions), "search")
+
+    _advance([_Task(0, searched.again(profile, places))], [searched], ask)
+    return searched.profile()
+
+
 _Wishes = Generator[list[fmpq], np.ndarray, "list[_Wishes]"]
 """Yields positions, receives answers (positions, outputs), returns the intervals to go on with."""
 
@@ -256,6 +281,22 @@ class _Line:
         inner = yield from self._pieces(cuts, right.position)
         chain = [left, *inner, right]
         return [self.interval(a, b) for a, b in itertools.pairwise(chain)]
+
+    def again(self, profile: LineProfile, places: Sequence[fmpq]) -> _Wishes:
+        """Take a profile over, but for the intervals between its samples in which there are places to look at."""
+        samples, doubted = [piece.position for piece in profile.pieces], dict[int, list[fmpq]]()
+        for t in sorted(set(places) - set(samples)):
+            doubted.setdefault(bisect.bisect(samples, t) - 1, []).append(t)
+        self._outer = (profile.pieces[0], profile.pieces[-1])
+        self._clusters, self._reach = list(profile.clusters), profile.reach_bits
+        sides = list(itertools.pairwise(profile.pieces))
+        self._found = [(fmpq(kink), kink, *sides[i]) for i, kink in enumerate(profile.kinks) if i not in doubted]
+        inside = {i: cuts for i, cuts in doubted.items() if 0 <= i < len(sides)}
+        chains: list[list[Piece]] = []
+        for i, cuts in inside.items():
+            left, right = sides[i]
+            chains.append([left, *(yield from self._pieces(cuts, right.position)), right])
+        return [self.interval(a, b) for chain in chains for a, b in itertools.pairwise(chain)]
 
     def interval(self, left: Piece, right: Piece) -> _Wishes:
         """Explain g between two pieces, or split the interval where it cannot be explained."""

@@ -30,6 +30,7 @@ from jaxtract.layers.any_depth.signs.sign_sources import SignSources
 from jaxtract.layers.any_depth.skips.carried import plain_rows
 from jaxtract.layers.any_depth.skips.read_with_skips import SkipReader
 from jaxtract.layers.any_depth.unseen.bends_at_sources import complete_at_sources
+from jaxtract.layers.any_depth.unseen.missed_bends import MissedBends
 from jaxtract.layers.any_depth.whole.assemble import Assembly
 from jaxtract.layers.any_depth.whole.examine import Examiner
 from jaxtract.layers.any_depth.whole.extreme_lines import extreme_line
@@ -142,6 +143,7 @@ class AnyDepth:
         self.walked = WalkedRows(self.state, self.signs)
         self.growth = Growth(self.state, self.signs)
         self.linear_units = LinearUnits(self.state, self.layer_of_kink, self.growth)
+        self.missed_bends = MissedBends(self.state)
         self.assembly = Assembly(self.state)
         self.output_reader = OutputReader(self.state, self.assembly)
         self.examiner = Examiner(
@@ -208,6 +210,8 @@ class AnyDepth:
         open_left = OPEN_ROUNDS
         while True:
             self._explain()
+            if self.missed_bends.look():
+                continue
             bad = np.empty((0, self.state.slice.rank))
             explained = bool(self.state.layers) and not self.state.unexplained(for_certain=True)
             if explained and self.output_reader.read():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
 from flint import arb, fmpq, fmpz, fmpz_mat, nmod_mat
@@ -15,11 +16,11 @@ from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.measurement.balls import measured_profile, measuring, searching
 from jaxtract.measurement.gradients import gradient_columns, gradients_on_line
 from jaxtract.measurement.noise import term_size
-from jaxtract.search.context_lines import Asker, LineSettings, search_lines
+from jaxtract.search.context_lines import Asker, LineSettings, search_again, search_lines
 from jaxtract.search.lines import Line, LineProfile
 from precision.balls import accuracy_bits, independent_sum, middle, steepest, vanishes
 from precision.context import Number, rational_matrix
-from precision.dyadic import dyadic_matrix
+from precision.dyadic import dyadic_matrix, simple_between
 from precision.modular import modular
 
 FEWEST_BITS = 16
@@ -27,6 +28,9 @@ FEWEST_BITS = 16
 
 ROUGHEST = 2.0**-24
 """A place that is known more roughly than this says nothing about the neuron that is there."""
+
+BESIDE = fmpq(1, 2**16)
+"""How far beside a zero that no kink shows f is asked, as a share of the way to the end of the piece."""
 
 PER_PIECE = (fmpq(1, 3), fmpq(3, 4))
 """Shares of a piece at which its values are taken."""
@@ -112,6 +116,30 @@ class Sighting:
     kink: int
     point: list[fmpq]
     form: RationalForm | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Crossed:
+    """Where neurons of a layer are zero on a line.
+
+    Attributes:
+        places: positions of the kinks, and one beyond them at each end.
+        heights, scales: pre-activations there, (places, width), times a positive scale at each.
+        seen: whether a kink is a neuron's zero, (kinks, width).
+        unseen: whether a neuron has a zero inside a piece along which f is not constant, (pieces, width).
+    """
+
+    places: list[Number]
+    heights: Matrix
+    scales: list[fmpz]
+    seen: np.ndarray
+    unseen: np.ndarray
+
+    def zero(self, piece: int, neuron: int) -> fmpq:
+        """Where a neuron is zero inside a piece, were it affine all along."""
+        low, high = (fmpq(self.heights[k, neuron]) / self.scales[k] for k in (piece, piece + 1))
+        start, end = fmpq(self.places[piece]), fmpq(self.places[piece + 1])
+        return start + (end - start) * low / (low - high)
 
 
 class Pool:
@@ -297,28 +325,70 @@ class Pool:
         width = layers.widths[-1]
         seen, unseen = np.zeros(width, dtype=int), np.zeros(width, dtype=int)
         for i, line in enumerate(self.lines):
-            if not line.kinks:
-                continue
-            places = [(i, t) for t in (line.middle(0), *line.kinks, line.middle(len(line.kinks)))]
-            heights, _ = self.heights(layers, places)
-            sides = np.where(layers.linear[-1], 1, _sides(heights[-1]))
-            known = np.ones((len(places), width), dtype=bool)
-            if layers.any_open:
-                patterns = layers.patterns(heights)
-                known[[layers.in_doubt(pattern, layers.depth - 1) for pattern in patterns]] = False
-                before = np.stack([pattern[-2] for pattern in patterns])
-                for neuron, source in layers.open[-1]:
-                    known[:, neuron] &= ~before[:, source]
-            seen += np.sum((sides == 0) & known, axis=0)
-            bending = np.array([any(not vanishes(x) for x in piece.slope) for piece in line.profile.pieces])
-            crossed = (sides[:-1] * sides[1:] < 0) & known[:-1] & known[1:]
-            unseen += np.sum(crossed & bending[:, None], axis=0)
+            if line.kinks:
+                crossed = self._crossed(i, layers)
+                seen += crossed.seen.sum(axis=0)
+                unseen += crossed.unseen.sum(axis=0)
         return seen.tolist(), unseen.tolist()
+
+    def unseen_zeros(self, layers: KnownLayers, neurons: Container[int]) -> list[tuple[int, fmpq]]:
+        """Where on the lines neurons of the last of some exact layers are zero though no kink is there: (line, t)."""
+        found = []
+        for i, line in enumerate(self.lines):
+            if not line.kinks or not line.dyadic or line.border:
+                continue
+            crossed = self._crossed(i, layers)
+            found += [
+                (i, crossed.zero(piece, neuron))
+                for piece, neuron in np.argwhere(crossed.unseen).tolist()
+                if neuron in neurons
+            ]
+        return found
+
+    def _crossed(self, index: int, layers: KnownLayers) -> Crossed:
+        """Where neurons of the last layer are zero on a line that has kinks."""
+        line, width = self.lines[index], layers.widths[-1]
+        positions = [line.middle(0), *line.kinks, line.middle(len(line.kinks))]
+        heights, scales = self.heights(layers, [(index, t) for t in positions])
+        sides = np.where(layers.linear[-1], 1, _sides(heights[-1]))
+        known = np.ones((len(positions), width), dtype=bool)
+        if layers.any_open:
+            patterns = layers.patterns(heights)
+            known[[layers.in_doubt(pattern, layers.depth - 1) for pattern in patterns]] = False
+            before = np.stack([pattern[-2] for pattern in patterns])
+            for neuron, source in layers.open[-1]:
+                known[:, neuron] &= ~before[:, source]
+        bending = np.array([any(not vanishes(x) for x in piece.slope) for piece in line.profile.pieces])
+        crossed = (sides[:-1] * sides[1:] < 0) & known[:-1] & known[1:]
+        at_kinks = (sides[1:-1] == 0) & known[1:-1]
+        return Crossed(positions, heights[-1], scales, at_kinks, crossed & bending[:, None])
+
+    def search_again(self, doubted: Sequence[tuple[int, fmpq]], settings: LineSettings) -> bool:
+        """Look just beside zeros on lines that no kink shows; True where f bends more often than was seen.
+
+        A line that bends more often is put at the end of the pool, with its gradients; what was known by its old place
+        is known of kinks that are no longer told apart rightly, and nothing is left there.
+        """
+        renewed = False
+        for index, zeros in itertools.groupby(sorted(doubted), key=lambda place: place[0]):
+            line = self.lines[index]
+            ends = line.ends()
+            places = [t for zero in zeros for t in _beside(zero[1], ends)]
+            profile = search_again(self.asker, line.line, line.profile, places, settings)
+            if len(profile.kinks) > len(line.kinks):
+                self.lines[index] = SearchedLine(
+                    line.line, dataclasses.replace(profile, pieces=(), kinks=()), {}, False
+                )
+                self.lines.append(_with_profile(line, profile))
+                renewed = True
+        return renewed
 
     def known_values(self) -> list[tuple[Place, np.ndarray]]:
         """Places where f is known from the lines, ``PER_PIECE`` in every piece: (place, value (outputs,))."""
         found = []
         for index, line in enumerate(self.lines):
+            if not line.profile.pieces:
+                continue
             ends = [middle(t) for t in line.ends()]
             for piece, left, right in zip(line.profile.pieces, ends[:-1], ends[1:], strict=True):
                 for share in PER_PIECE:
@@ -333,6 +403,8 @@ class Pool:
         """
         found: list[bool] = []
         for index, line in enumerate(self.lines):
+            if not line.profile.pieces:
+                continue
             crossed = np.zeros(len(line.profile.pieces), dtype=bool)
             heights, _ = self.heights(layers, [(index, t) for t in line.ends()])
             for z, linear in zip(heights, layers.linear, strict=True):
@@ -343,6 +415,32 @@ class Pool:
 
     def all_kinks(self) -> list[tuple[int, int]]:
         return [(i, k) for i, line in enumerate(self.lines) for k in range(len(line.kinks))]
+
+
+def _with_profile(line: SearchedLine, profile: LineProfile) -> SearchedLine:
+    """A line whose pieces are known better, with the gradients of those that are between the same kinks as before."""
+    before = {ends: piece for piece, ends in enumerate(itertools.pairwise([None, *line.kinks, None]))}
+    same = {
+        piece: before[ends]
+        for piece, ends in enumerate(itertools.pairwise([None, *profile.kinks, None]))
+        if ends in before
+    }
+    return SearchedLine(
+        line.line,
+        profile,
+        {piece: line.gradients[old] for piece, old in same.items() if old in line.gradients},
+        columns={piece: line.columns[old] for piece, old in same.items() if old in line.columns},
+    )
+
+
+def _beside(zero: fmpq, ends: Sequence[Number]) -> tuple[fmpq, fmpq]:
+    """A dyadic place just before a position on a line and one just behind it, in the same piece."""
+    k = bisect.bisect(ends[1:-1], zero)
+    low, high = fmpq(ends[k]), fmpq(ends[k + 1])
+    return (
+        simple_between(zero - (zero - low) * BESIDE, zero),
+        simple_between(zero, zero + (high - zero) * BESIDE),
+    )
 
 
 def _sides(heights: Matrix) -> np.ndarray:

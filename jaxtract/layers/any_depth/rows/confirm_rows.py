@@ -32,14 +32,14 @@ def confirmed(state: Recovery, level: int, rows: Sequence[Row]) -> list[Row]:
     """Rows that predict where else f bends: a deeper neuron walked by mistake does so in a few cells only."""
     if not rows:
         return []
-    rows, seen, unseen, chances = _not_seldom(state, level, rows)
+    rows, seen, unseen, chances = _not_refuted(state, level, rows)
     candidate = _with_layer(state, level, rows)
     # The sighting that the row comes from proves nothing.
     seen = [max(s - 1, 0) for s in seen]
     doubtful = [
         i
         for i, (s, u, chance) in enumerate(zip(seen, unseen, chances, strict=True))
-        if s < 2 or _share(s, u) < MOSTLY_SEEN or chance < DOUBTFUL
+        if s < 2 or share_seen(s, u) < MOSTLY_SEEN or chance < DOUBTFUL
     ]
     for _ in range(CONFIRMATIONS):
         if not doubtful:
@@ -47,11 +47,11 @@ def confirmed(state: Recovery, level: int, rows: Sequence[Row]) -> list[Row]:
         places = visible_places(state.pool.asker, candidate, rows, doubtful, state.rng)
         for i, (hits, asked) in zip(doubtful, places, strict=True):
             seen[i], unseen[i] = seen[i] + hits, unseen[i] + asked - hits
-        doubtful = [i for i in doubtful if LEAST_SEEN <= _share(seen[i], unseen[i]) < MOSTLY_SEEN]
+        doubtful = [i for i in doubtful if LEAST_SEEN <= share_seen(seen[i], unseen[i]) < MOSTLY_SEEN]
     return [
         row
         for row, s, u in zip(rows, seen, unseen, strict=True)
-        if s >= 2 and _share(s, u) >= (LEAST_SEEN + MOSTLY_SEEN) / 2
+        if s >= 2 and share_seen(s, u) >= (LEAST_SEEN + MOSTLY_SEEN) / 2
     ]
 
 
@@ -63,7 +63,7 @@ def review(state: Recovery) -> None:
         kept = [
             k
             for k, (s, u, chance) in enumerate(zip(seen, unseen, chances_unseen(seen, unseen), strict=True))
-            if chance >= SELDOM and (u < 3 or _share(s, u) >= LEAST_SEEN)
+            if not _refuted(s, u, chance) and (u < 3 or share_seen(s, u) >= LEAST_SEEN)
         ]
         if len(kept) < len(layer.rows):
             _keep(state, level, kept)
@@ -102,7 +102,7 @@ def _refuted_beside_others(counts: dict[int, tuple[int, int]]) -> set[int]:
     while left:
         chances = chances_unseen([s for s, _ in left.values()], [u for _, u in left.values()])
         chance, worst = min(zip(chances, left, strict=True))
-        if chance >= SELDOM or _share(*left[worst]) >= OFTEN_SEEN:
+        if not _refuted(*left[worst], chance):
             break
         del left[worst]
     return counts.keys() - left.keys()
@@ -117,15 +117,15 @@ def _keep(state: Recovery, level: int, kept: Sequence[int]) -> None:
         state.layers.append(FoundLayer(rows, [int(row.linear) for row in rows]))
 
 
-def _not_seldom(
+def _not_refuted(
     state: Recovery, level: int, rows: Sequence[Row]
 ) -> tuple[list[Row], list[int], list[int], list[float]]:
-    """Those rows that are seen as often as the ones that their layer has already: (rows, seen, unseen, chances)."""
+    """Those rows that the ones that their layer has already do not refute: (rows, seen, unseen, chances)."""
     known = state.layers[level - 1].rows if level <= len(state.layers) else []
     both = [*known, *rows]
     seen, unseen = state.pool.crossings(_with_layer(state, level, both))
     chances = chances_unseen(seen, unseen) if known else [1.0] * len(rows)
-    kept = [k for k in range(len(known), len(both)) if chances[k] >= SELDOM]
+    kept = [k for k in range(len(known), len(both)) if not _refuted(seen[k], unseen[k], chances[k])]
     return [both[k] for k in kept], [seen[k] for k in kept], [unseen[k] for k in kept], [chances[k] for k in kept]
 
 
@@ -149,5 +149,11 @@ def chances_unseen(seen: Sequence[int], unseen: Sequence[int]) -> list[float]:
     return found
 
 
-def _share(seen: int, unseen: int) -> float:
+def _refuted(seen: int, unseen: int, chance: float) -> bool:
+    """Whether a row is seen too seldom beside others. A bend that no query of a line met is nobody's fault."""
+    return chance < SELDOM and share_seen(seen, unseen) < OFTEN_SEEN
+
+
+def share_seen(seen: int, unseen: int) -> float:
+    """The share of its predicted places at which a row is seen."""
     return seen / max(1, seen + unseen)
