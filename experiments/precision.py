@@ -96,11 +96,9 @@ import dataclasses
 import itertools
 import math
 import random
-import signal
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from types import FrameType
 
 import numpy as np
 from flint import fmpq, fmpq_mat
@@ -126,6 +124,7 @@ from jaxtract.layers.any_depth.extract import AnyDepthOptions, extract_any_depth
 from jaxtract.network.canonical import canonical_form, float64_scaled
 from jaxtract.network.families import he
 from jaxtract.network.relu_network import ReLUNetwork
+from jaxtract.oracle.points import PointBatch
 from jaxtract.pictures.document import document_parser
 from jaxtract.pictures.figures import one_axes, save_figure
 from precision.context import Context
@@ -169,27 +168,36 @@ class OutOfTime(Exception):  # noqa: N818  (an end of a trial, not a failure of 
     """The time of one extraction is over."""
 
 
-def run(depth: int, name: str, seed: int, limit: int = 0) -> Trial:
+class TimedOracle(Oracle):
+    """Another oracle that answers for so many seconds."""
+
+    def __init__(self, oracle: Oracle, seconds: float):
+        self.oracle = oracle
+        self.inputs, self.outputs, self.number_system = oracle.inputs, oracle.outputs, oracle.number_system
+        self.end = time.monotonic() + seconds
+
+    def answer(self, points: PointBatch, answer_bits: int | None) -> np.ndarray:
+        if time.monotonic() > self.end:
+            raise OutOfTime
+        return self.oracle.answer(points, answer_bits)
+
+
+def run(depth: int, name: str, seed: int, limit: float = 0) -> Trial:
     """Extract one network of ``depth`` hidden layers and measure it against the truth, in ``limit`` seconds if any."""
     begun = time.perf_counter()
     return dataclasses.replace(_tried(depth, name, seed, limit), seconds=time.perf_counter() - begun)
 
 
-def _tried(depth: int, name: str, seed: int, limit: int) -> Trial:
+def _tried(depth: int, name: str, seed: int, limit: float) -> Trial:
     drawn = he(SHAPES[depth], seed)
     context = CONTEXTS[name]()
     network = lengthened(drawn.exact(), seed) if context.name == "mp" else drawn.exact()
     oracle = Float64NetworkOracle(drawn) if name == "float64" else ExactNetworkOracle(network)
     given = 53.0 if name == "float64" else math.inf if context.answer_bits is None else float(context.answer_bits)
-    signal.signal(signal.SIGALRM, _out_of_time)
-    # Again and again: an alarm that rings in a callback of a library is swallowed there.
-    signal.setitimer(signal.ITIMER_REAL, limit, 1)
     try:
-        extraction = _extract(depth, oracle, context, seed)
+        extraction = _extract(depth, TimedOracle(oracle, limit) if limit else oracle, context, seed)
     except OutOfTime:
-        return Trial(None, given, f"not within {limit} s")
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        return Trial(None, given, f"not within {limit:g} s")
     if extraction.claim == "incomplete":
         return Trial(None, given, f"incomplete: {extraction.outcome.name.lower().replace('_', ' ')}")
     assert extraction.network is not None
@@ -199,10 +207,6 @@ def _tried(depth: int, name: str, seed: int, limit: int) -> Trial:
         return Trial(None, given, f"{extraction.claim}, but with widths {found.widths}")
     matching = match(found, truth)
     return Trial(None if matching.error is None else bits_of(matching.error), given, extraction.claim)
-
-
-def _out_of_time(number: int, frame: FrameType | None) -> None:
-    raise OutOfTime
 
 
 def living(depth: int, count: int) -> list[int]:
