@@ -15,6 +15,7 @@ from jaxtract.geometry.grid import ONE, floats_to_grid, to_floats, to_grid
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.geometry.rational_form import RationalForm
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, stacked, without_unread
+from jaxtract.layers.any_depth.kinks.foretold import quiet_places
 from jaxtract.layers.any_depth.kinks.input_slice import InputSlice, SliceAsker
 from jaxtract.layers.any_depth.kinks.pool import Pool, SearchedLine
 from jaxtract.layers.any_depth.rows.first_layer import straight
@@ -228,7 +229,7 @@ def test_pieces_in_which_a_known_neuron_changes_sign_are_not_quiet():
     weights, biases = network.weights[0].tolist(), network.biases[0].entries()
     rows = [Row(list(row), bias) for row, bias in zip(weights, biases, strict=True)]
     layers = stacked(5, [FoundLayer(rows, [1] * 6)])
-    assert len(pool.known_values()) == len(pool.quiet(layers)) and pool.quiet(layers).all()
+    assert len(pool.known_values()) == len(quiet_places(pool, layers)) and quiet_places(pool, layers).all()
     # A search that missed the second kink of the first line: what is between the first and the third is one piece.
     line = pool.lines[0]
     missed = dataclasses.replace(
@@ -237,7 +238,7 @@ def test_pieces_in_which_a_known_neuron_changes_sign_are_not_quiet():
         pieces=(line.profile.pieces[0], *line.profile.pieces[2:]),
     )
     pool.lines[0] = SearchedLine(line.line, missed, {})
-    assert np.nonzero(~pool.quiet(layers))[0].tolist() == [2, 3]
+    assert np.nonzero(~quiet_places(pool, layers))[0].tolist() == [2, 3]
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 2**32))

@@ -6,6 +6,7 @@ from flint import fmpq
 from helpers import true_layers
 
 from jaxtract import ExactContext, ExactNetworkOracle
+from jaxtract.layers.any_depth.kinks.foretold import crossings, quiet_places
 from jaxtract.layers.any_depth.kinks.input_slice import whole_space
 from jaxtract.layers.any_depth.kinks.pool import Pool
 from jaxtract.layers.any_depth.recovery import Recovery
@@ -44,7 +45,7 @@ def test_a_bump_astride_a_known_kink_is_missed_and_found_by_its_neurons_row(bump
     bump.pool.search([beside(y) for y in range(2, 7)], bump.settings)
     assert bump.pool.lines[0].kinks == (0,)
     bump.pool.measure([(0, 0), (1, 0)])
-    assert bump.pool.crossings(bump.known(2)) == ([10, 0], [2, 0])
+    assert crossings(bump.pool, bump.known(2)) == ([10, 0], [2, 0])
     missed, before = MissedBends(bump), bump.oracle.count.search
     assert missed.look()
     old, new = bump.pool.lines[0], bump.pool.lines[-1]
@@ -52,9 +53,9 @@ def test_a_bump_astride_a_known_kink_is_missed_and_found_by_its_neurons_row(bump
     assert not new.gradients, "they were measured on pieces that run through the bump"
     assert bump.pool.lines[1].gradients
     assert bump.oracle.count.search - before <= 20
-    assert bump.pool.crossings(bump.known(2)) == ([12, 0], [0, 0])
+    assert crossings(bump.pool, bump.known(2)) == ([12, 0], [0, 0])
     assert all(line > 0 for (line, _), _ in bump.pool.known_values())
-    assert len(bump.pool.quiet(bump.known(2))) == len(bump.pool.known_values())
+    assert len(quiet_places(bump.pool, bump.known(2))) == len(bump.pool.known_values())
     assert not missed.look()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from flint import arb, fmpq, fmpz, fmpz_mat, nmod_mat
@@ -116,30 +116,6 @@ class Sighting:
     kink: int
     point: list[fmpq]
     form: RationalForm | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Crossed:
-    """Where neurons of a layer are zero on a line.
-
-    Attributes:
-        places: positions of the kinks, and one beyond them at each end.
-        heights, scales: pre-activations there, (places, width), times a positive scale at each.
-        seen: whether a kink is a neuron's zero, (kinks, width).
-        unseen: whether a neuron has a zero inside a piece along which f is not constant, (pieces, width).
-    """
-
-    places: list[Number]
-    heights: Matrix
-    scales: list[fmpz]
-    seen: np.ndarray
-    unseen: np.ndarray
-
-    def zero(self, piece: int, neuron: int) -> fmpq:
-        """Where a neuron is zero inside a piece, were it affine all along."""
-        low, high = (fmpq(self.heights[k, neuron]) / self.scales[k] for k in (piece, piece + 1))
-        start, end = fmpq(self.places[piece]), fmpq(self.places[piece + 1])
-        return start + (end - start) * low / (low - high)
 
 
 class Pool:
@@ -316,53 +292,6 @@ class Pool:
         """Positions of kinks (line, kink)."""
         return [(i, self.lines[i].kinks[k]) for i, k in kinks]
 
-    def crossings(self, layers: KnownLayers) -> tuple[list[int], list[int]]:
-        """For every neuron of the last layer: kinks that are its zeros, and zeros on the lines where no kink is.
-
-        Where f is constant along a line nothing of a layer need be seen: zeros there are not counted. Where a neuron is
-        on that is read with an open weight nothing is predicted.
-        """
-        width = layers.widths[-1]
-        seen, unseen = np.zeros(width, dtype=int), np.zeros(width, dtype=int)
-        for i, line in enumerate(self.lines):
-            if line.kinks:
-                crossed = self._crossed(i, layers)
-                seen += crossed.seen.sum(axis=0)
-                unseen += crossed.unseen.sum(axis=0)
-        return seen.tolist(), unseen.tolist()
-
-    def unseen_zeros(self, layers: KnownLayers, neurons: Container[int]) -> list[tuple[int, fmpq]]:
-        """Where on the lines neurons of the last of some exact layers are zero though no kink is there: (line, t)."""
-        found = []
-        for i, line in enumerate(self.lines):
-            if not line.kinks or not line.dyadic or line.border:
-                continue
-            crossed = self._crossed(i, layers)
-            found += [
-                (i, crossed.zero(piece, neuron))
-                for piece, neuron in np.argwhere(crossed.unseen).tolist()
-                if neuron in neurons
-            ]
-        return found
-
-    def _crossed(self, index: int, layers: KnownLayers) -> Crossed:
-        """Where neurons of the last layer are zero on a line that has kinks."""
-        line, width = self.lines[index], layers.widths[-1]
-        positions = [line.middle(0), *line.kinks, line.middle(len(line.kinks))]
-        heights, scales = self.heights(layers, [(index, t) for t in positions])
-        sides = np.where(layers.linear[-1], 1, _sides(heights[-1]))
-        known = np.ones((len(positions), width), dtype=bool)
-        if layers.any_open:
-            patterns = layers.patterns(heights)
-            known[[layers.in_doubt(pattern, layers.depth - 1) for pattern in patterns]] = False
-            before = np.stack([pattern[-2] for pattern in patterns])
-            for neuron, source in layers.open[-1]:
-                known[:, neuron] &= ~before[:, source]
-        bending = np.array([any(not vanishes(x) for x in piece.slope) for piece in line.profile.pieces])
-        crossed = (sides[:-1] * sides[1:] < 0) & known[:-1] & known[1:]
-        at_kinks = (sides[1:-1] == 0) & known[1:-1]
-        return Crossed(positions, heights[-1], scales, at_kinks, crossed & bending[:, None])
-
     def search_again(self, doubted: Sequence[tuple[int, fmpq]], settings: LineSettings) -> bool:
         """Look just beside zeros on lines that no kink shows; True where f bends more often than was seen.
 
@@ -396,23 +325,6 @@ class Pool:
                     found.append(((index, t), piece.at(t - piece.position)))
         return found
 
-    def quiet(self, layers: KnownLayers) -> np.ndarray:
-        """Which of the places of ``known_values`` are in pieces in which no known neuron changes sign.
-
-        In the others f may bend, and bend back, between the places where it was asked.
-        """
-        found: list[bool] = []
-        for index, line in enumerate(self.lines):
-            if not line.profile.pieces:
-                continue
-            crossed = np.zeros(len(line.profile.pieces), dtype=bool)
-            heights, _ = self.heights(layers, [(index, t) for t in line.ends()])
-            for z, linear in zip(heights, layers.linear, strict=True):
-                sides = _sides(z)
-                crossed |= np.any((sides[:-1] * sides[1:] < 0) & ~linear, axis=1)
-            found += np.repeat(~crossed, len(PER_PIECE)).tolist()
-        return np.array(found, dtype=bool)
-
     def all_kinks(self) -> list[tuple[int, int]]:
         return [(i, k) for i, line in enumerate(self.lines) for k in range(len(line.kinks))]
 
@@ -441,12 +353,6 @@ def _beside(zero: fmpq, ends: Sequence[Number]) -> tuple[fmpq, fmpq]:
         simple_between(zero - (zero - low) * BESIDE, zero),
         simple_between(zero, zero + (high - zero) * BESIDE),
     )
-
-
-def _sides(heights: Matrix) -> np.ndarray:
-    """1, -1 or 0 where a pre-activation is positive, negative or neither, (points, width)."""
-    sides = [int(x > 0) - int(x < 0) for x in heights.entries()]
-    return np.array(sides, dtype=int).reshape(heights.nrows(), heights.ncols())
 
 
 def _spans(layers: KnownLayers, pattern: Pattern) -> list[np.ndarray]:

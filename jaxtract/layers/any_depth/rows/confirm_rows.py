@@ -8,6 +8,7 @@ from scipy.stats import binom
 
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, stacked
+from jaxtract.layers.any_depth.kinks.foretold import crossings
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.walk.predicted import visible_places
 
@@ -59,7 +60,7 @@ def review(state: Recovery) -> None:
     """Drop rows that the lines searched since then refute, and what was read behind them."""
     for level in range(2, len(state.layers) + 1):
         layer = state.layers[level - 1]
-        seen, unseen = state.pool.crossings(state.known(level))
+        seen, unseen = crossings(state.pool, state.known(level))
         kept = [
             k
             for k, (s, u, chance) in enumerate(zip(seen, unseen, chances_unseen(seen, unseen), strict=True))
@@ -123,7 +124,7 @@ def _not_refuted(
     """Those rows that the ones that their layer has already do not refute: (rows, seen, unseen, chances)."""
     known = state.layers[level - 1].rows if level <= len(state.layers) else []
     both = [*known, *rows]
-    seen, unseen = state.pool.crossings(_with_layer(state, level, both))
+    seen, unseen = crossings(state.pool, _with_layer(state, level, both))
     chances = chances_unseen(seen, unseen) if known else [1.0] * len(rows)
     kept = [k for k in range(len(known), len(both)) if not _refuted(seen[k], unseen[k], chances[k])]
     return [both[k] for k in kept], [seen[k] for k in kept], [unseen[k] for k in kept], [chances[k] for k in kept]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from flint import fmpq
 
+from jaxtract.layers.any_depth.kinks.foretold import crossings, unseen_zeros
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.rows.confirm_rows import OFTEN_SEEN, share_seen
 
@@ -36,6 +37,6 @@ class MissedBends:
 
     def _doubted(self, level: int) -> list[tuple[int, fmpq]]:
         layers = self.state.known(level)
-        counts = zip(*self.state.pool.crossings(layers), strict=True)
+        counts = zip(*crossings(self.state.pool, layers), strict=True)
         believed = {i for i, (seen, unseen) in enumerate(counts) if unseen and share_seen(seen, unseen) >= OFTEN_SEEN}
-        return self.state.pool.unseen_zeros(layers, believed) if believed else []
+        return unseen_zeros(self.state.pool, layers, believed) if believed else []

@@ -34,6 +34,9 @@ SPARE_POINTS = 6
 
 DOUBTFUL_CHOICES, DOUBTFUL_POINTS = 6, 6
 
+POINTS_PER_UNKNOWN = 3
+"""How many times more equations are taken than the signs and the constant need."""
+
 SCALES = (0, 1, 2, -1)
 
 
@@ -83,12 +86,14 @@ def fit_output(
     doubtful: KnownValues,
     open_columns: Sequence[int],
     seen_at: Sequence[Sequence[np.ndarray]],
+    bends: Sequence[np.ndarray | None] = (),
 ) -> Tail | None:
     """The output layer over the last known layer, or None when f is not affine in its neurons.
 
-    First with z_i itself as the second feature of every neuron. Where these depend on each other (more neurons than the
-    layer before has) or do not suffice (a neuron that was never seen to bend is on), with the activations of the layer
-    before, and the signs from what is then a network of one hidden layer over them.
+    Where kinks tell how f bends with every neuron, only the signs and the constant are unknown. Else z_i itself is the
+    second feature of every neuron. Where these depend on each other (more neurons than the layer before has) or do not
+    suffice (a neuron that was never seen to bend is on), it is the activations of the layer before, and the signs come
+    from what is then a network of one hidden layer over them.
 
     Args:
         asker: the black box.
@@ -101,8 +106,12 @@ def fit_output(
             the layer; more equations than unknowns must agree.
         open_columns: neurons of the layer before on which a weight of the last layer is open.
         seen_at: for every neuron of the last layer, places where its boundary was seen.
+        bends: for every neuron of the last layer, coefficients (outputs,) of |z| / 2, where kinks tell them.
     """
     width = layers.widths[-1]
+    tail = _signed(layers, bends, known, rng)
+    if tail is not None:
+        return tail
     for features in (_own_features, _features_before):
         unknowns = 2 * width + 1 if features is _own_features else width + layers.weights[-1].ncols() + 1
         if context.few_bits:
@@ -123,6 +132,33 @@ def fit_output(
             if tail is not None:
                 return tail
     return None
+
+
+def _signed(
+    layers: KnownLayers, bends: Sequence[np.ndarray | None], known: KnownValues, rng: np.random.Generator
+) -> Tail | None:
+    """The output layer where it is known but for signs, one for every neuron, and a constant.
+
+    Every output tells them, so that more neurons than the layer before has are no obstacle where there are several; nor
+    are values at which some of what that layer does is never seen. None where they are not told, or contradict.
+    """
+    width, told = len(bends), [bend for bend in bends if bend is not None]
+    if not known.values or not told or len(told) < width:
+        return None
+    outputs = len(told[0])
+    equations: list[list[Number]] = []
+    count = -(-(width + outputs + SPARE_POINTS) * POINTS_PER_UNKNOWN // outputs)
+    for k in rng.permutation(len(known.values))[: max(count, width + SPARE_POINTS)].tolist():
+        z, value = known.heights[k], known.values[k]
+        around = 2 * value - sum((bend * abs(x) for bend, x in zip(told, z, strict=True)), np.zeros(outputs, dtype=int))
+        for o, right in enumerate(around):
+            constants = [fmpq(2 * (o == other)) for other in range(outputs)]
+            equations.append([*(bend[o] * x for bend, x in zip(told, z, strict=True)), *constants, right])
+    solved = solve_shared(equations, width + outputs)
+    if isinstance(solved, Shared) or any(abs(sign) != 1 for sign in solved[:width, 0]):
+        return None
+    slopes = [bend * sign for bend, sign in zip(told, solved[:width, 0], strict=True)]
+    return _oriented(layers, np.array([*told, *slopes, solved[width:, 0]], dtype=object), width)
 
 
 def _with_doubtful(

@@ -9,6 +9,7 @@ from flint import fmpq
 
 from jaxtract.geometry.known_layers import KnownLayers, Matrix
 from jaxtract.layers.any_depth.found_layers import Output, Row
+from jaxtract.layers.any_depth.kinks.foretold import bends, quiet_places
 from jaxtract.layers.any_depth.kinks.pool import Place
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.unseen.complete_last import inputs_with_both_on, weight_from
@@ -93,7 +94,7 @@ class OutputReader:
         if tail is not None:
             return tail
         # One piece with kinks that were not met contradicts everything.
-        quiet = self.state.pool.quiet(self.state.known(len(self.state.layers)))
+        quiet = quiet_places(self.state.pool, self.state.known(len(self.state.layers)))
         return None if quiet.all() else self._fitted([value for value, kept in zip(known, quiet, strict=True) if kept])
 
     def _fitted(self, known: Sequence[tuple[Place, np.ndarray]]) -> Tail | None:
@@ -114,6 +115,7 @@ class OutputReader:
             doubtful=values.at(doubtful),
             open_columns=sorted({i for row in self.state.layers[-1].rows for i in row.missing}),
             seen_at=[row.seen_at for row in self.state.layers[-1].rows],
+            bends=bends(self.state.pool, layers) if self.state.numbers.exact else (),
         )
 
     def _undisturbed(self, heights: Sequence[Matrix]) -> np.ndarray:

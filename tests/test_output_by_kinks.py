@@ -1,0 +1,84 @@
+"""The output layer from how f bends at kinks of its neurons, and their signs from values of all outputs."""
+
+import numpy as np
+import pytest
+from flint import fmpq
+from helpers import true_layers
+
+from jaxtract import ExactContext, ExactNetworkOracle
+from jaxtract.layers.any_depth.found_layers import stacked
+from jaxtract.layers.any_depth.kinks.foretold import bends
+from jaxtract.layers.any_depth.kinks.pool import Pool
+from jaxtract.layers.any_depth.whole.output_layer import _signed, known_at
+from jaxtract.network.families import exact_network, he
+from jaxtract.oracle.counting import CountingOracle
+from jaxtract.search.context_lines import settings_for
+from jaxtract.search.random_lines import random_line
+from precision.context import object_matrix
+
+EXACT = ExactContext()
+
+
+def searched(widths, seed, lines=4):
+    """A network, its true layers, and a pool of lines."""
+    network, rng = exact_network(he(widths, seed)), np.random.default_rng(seed)
+    pool = Pool(CountingOracle(ExactNetworkOracle(network), EXACT), widths[0])
+    pool.search([random_line(widths[0], rng) for _ in range(lines)], settings_for(EXACT))
+    return network, stacked(widths[0], true_layers(network, len(widths) - 2)), pool
+
+
+def values_of(pool, layers, chosen):
+    """What is known of f at those places of the lines that are chosen by the activations of the layer before."""
+    known = pool.known_values()
+    heights, scales = pool.heights(layers, [place for place, _ in known])
+    values = known_at(layers, heights, scales, [], [value for _, value in known])
+    return values.at([k for k, a in enumerate(values.before) if chosen(a)])
+
+
+@pytest.mark.parametrize("widths", [(5, 6, 9, 4), (4, 7, 5, 8, 3), (6, 6, 4, 1)])
+@pytest.mark.parametrize("seed", range(3))
+def test_bends_are_the_weights_of_the_output_layer(widths, seed):
+    network, layers, pool = searched(widths, seed)
+    outgoing = object_matrix(network.weights[-1])
+    told = bends(pool, layers)
+    assert any(bend is not None for bend in told)
+    for i, bend in enumerate(told):
+        if bend is not None:
+            (factor,) = {w / b for w, b in zip(outgoing[:, i], bend, strict=True)}
+            assert factor > 0, "rows of the true layers are scaled, and not turned"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_more_neurons_than_the_layer_before_get_their_signs_where_much_of_that_is_off(seed):
+    _, layers, pool = searched((5, 6, 9, 4), seed, lines=12)
+    told = bends(pool, layers)
+    assert all(bend is not None for bend in told)
+    rng = np.random.default_rng(seed)
+    known = values_of(pool, layers, lambda a: a[0] == 0)
+    tail = _signed(layers, told, known, rng)
+    assert tail is not None
+    for before, value in zip(known.before[:20], known.values, strict=False):
+        hidden = [max(fmpq(0), z) for z in tail.network.weights[0].tolist() @ np.array(before) + biases(tail, 0)]
+        assert (tail.network.weights[1].tolist() @ np.array(hidden) + biases(tail, 1) == value).all()
+
+
+def biases(tail, layer):
+    return np.array(tail.network.biases[layer].entries(), dtype=object)
+
+
+def test_one_output_does_not_tell_them_and_a_neuron_without_a_bend_neither():
+    _, layers, pool = searched((5, 4, 9, 1), 0, lines=12)
+    told = bends(pool, layers)
+    known = values_of(pool, layers, lambda a: True)
+    assert _signed(layers, told, known, np.random.default_rng(0)) is None
+    assert _signed(layers, [None, *told[1:]], known, np.random.default_rng(0)) is None
+    assert _signed(layers, (), known, np.random.default_rng(0)) is None
+
+
+def test_values_of_another_function_contradict():
+    _, layers, pool = searched((5, 6, 9, 4), 1, lines=12)
+    told, known = bends(pool, layers), values_of(pool, layers, lambda a: True)
+    assert _signed(layers, told, known, np.random.default_rng(0)) is not None
+    for value in known.values:
+        value[0] = value[0] ** 2
+    assert _signed(layers, told, known, np.random.default_rng(0)) is None
