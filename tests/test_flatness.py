@@ -1,0 +1,61 @@
+"""What was asked about a boundary's straight continuation is not asked again."""
+
+import numpy as np
+import pytest
+from helpers import true_layers
+
+from jaxtract import ExactContext, ExactNetworkOracle
+from jaxtract.layers.any_depth.kinks.flatness import Flatness
+from jaxtract.layers.any_depth.kinks.input_slice import whole_space
+from jaxtract.layers.any_depth.kinks.pool import Pool
+from jaxtract.layers.any_depth.recovery import Recovery
+from jaxtract.network.families import exact_network, he
+from jaxtract.oracle.counting import CountingOracle
+from jaxtract.report.progress import NoProgressMeter
+from jaxtract.search.context_lines import settings_for
+from jaxtract.search.random_lines import random_line
+
+
+@pytest.fixture(params=range(3))
+def state(request):
+    """Two lines through a network of three hidden layers, of which two are known."""
+    network, rng = exact_network(he((8, 10, 8, 6, 1), request.param)), np.random.default_rng(request.param)
+    context = ExactContext()
+    counted = CountingOracle(ExactNetworkOracle(network), context)
+    found = Recovery(counted, context, settings_for(context), rng, NoProgressMeter(), None)
+    found.slice, found.layers = whole_space(8), true_layers(network, 2)
+    found.pool = Pool(counted, 8)
+    found.pool.search([random_line(8, rng) for _ in range(2)], found.settings)
+    return found
+
+
+def asked_for(state, flatness, level, kinks):
+    before = state.oracle.count.measure
+    flat = np.array(flatness.flat(level, kinks))
+    return flat, state.oracle.count.measure - before
+
+
+def test_a_layer_that_is_renewed_without_a_new_boundary_costs_little(state):
+    flatness, kinks = Flatness(state), state.pool.all_kinks()
+    flat, first = asked_for(state, flatness, 2, kinks)
+    state.renewed(1)
+    again, second = asked_for(state, flatness, 2, kinks)
+    assert first > 60 and second < first / 4
+    assert not again[~flat].any(), "a boundary that has not come to a place does not come there later"
+
+
+def test_what_refutes_a_layer_refutes_those_before_it(state):
+    flatness = Flatness(state)
+    third, _ = asked_for(state, flatness, 3, state.pool.all_kinks())
+    refuted = [kink for kink, flat in zip(state.pool.all_kinks(), third, strict=True) if not flat]
+    second, cost = asked_for(state, flatness, 2, refuted)
+    assert refuted and not second.any() and cost == 0
+
+
+def test_kinks_of_the_level_stay_flat(state):
+    """At the kinks of the second layer, all rows of the first one known."""
+    known = {kink for kink in state.pool.all_kinks() if kink not in set(state.unexplained())}
+    first = set(state.pool.all_kinks()) - set(known)
+    state.layers = state.layers[:1]
+    of_second = sorted(set(state.unexplained()) - first)
+    assert all(Flatness(state).flat(2, of_second))
