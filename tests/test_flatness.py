@@ -42,7 +42,7 @@ def test_a_layer_that_is_renewed_without_a_new_boundary_costs_little(state):
     state.renewed(1)
     again, second = asked_for(state, flatness, 2, kinks)
     assert first > 60 and second < first / 3
-    assert not again[~flat].any(), "a boundary that has not come to a place does not come there later"
+    assert again[~flat].sum() <= 1, "only where there was one place to ask, a second one may tell more"
 
 
 def test_what_refutes_a_layer_refutes_those_before_it(state):
@@ -50,7 +50,7 @@ def test_what_refutes_a_layer_refutes_those_before_it(state):
     third, _ = asked_for(state, flatness, 3, state.pool.all_kinks())
     refuted = [kink for kink, flat in zip(state.pool.all_kinks(), third, strict=True) if not flat]
     second, cost = asked_for(state, flatness, 2, refuted)
-    assert refuted and not second.any() and cost == 0
+    assert refuted and not second.any() and cost < len(refuted), "a second place where there was but one"
 
 
 def test_kinks_of_the_level_are_flat(state):
