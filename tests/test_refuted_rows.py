@@ -9,7 +9,7 @@ from jaxtract.layers.any_depth.found_layers import FoundLayer, Row
 from jaxtract.layers.any_depth.kinks.input_slice import whole_space
 from jaxtract.layers.any_depth.kinks.pool import Pool
 from jaxtract.layers.any_depth.recovery import Recovery
-from jaxtract.layers.any_depth.rows.confirm_rows import SELDOM, _refuted_beside_others, audit, chances_unseen
+from jaxtract.layers.any_depth.rows.confirm_rows import SELDOM, audit, chances_unseen, refuted_beside_others
 from jaxtract.network.families import exact_network, he
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.report.progress import NoProgressMeter
@@ -35,13 +35,13 @@ def test_few_misses_and_a_row_alone_say_nothing():
 def test_rows_seen_at_half_their_places_are_refuted_one_after_the_other():
     """The worst ones first: beside them the next would be none of the worst."""
     counts = dict.fromkeys(range(14), (24, 0)) | {14: (11, 13), 15: (12, 12), 16: (17, 7)}
-    assert _refuted_beside_others(counts) == {14, 15, 16}
+    assert refuted_beside_others(counts) == {14, 15, 16}
 
 
 def test_a_row_that_is_mostly_seen_is_not_refuted_by_others_that_always_are():
-    assert _refuted_beside_others({**dict.fromkeys(range(40), (24, 0)), 40: (20, 4)}) == set()
-    assert _refuted_beside_others({0: (3, 9)}) == set()
-    assert _refuted_beside_others(dict.fromkeys(range(6), (12, 12))) == set()
+    assert refuted_beside_others({**dict.fromkeys(range(40), (24, 0)), 40: (20, 4)}) == set()
+    assert refuted_beside_others({0: (3, 9)}) == set()
+    assert refuted_beside_others(dict.fromkeys(range(6), (12, 12))) == set()
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -234,7 +234,9 @@ class AnyDepth:
                 self.state.insistent, self.state.blocked = True, 0
                 self.state.done.clear()
                 continue
-            if self._complete_at_sources() or (self.state.hasty and (self._audited() or self.linear_units.find())):
+            if self._complete_at_sources() or (self.state.numbers.few_bits and len(bad) and self._audited()):
+                continue
+            if self.state.hasty and (self._audited() or self.linear_units.find()):
                 continue
             left -= 1
             plain_failed = left < 0 or (self.state.patience <= 0 and not self.skips_tried)
@@ -250,7 +252,7 @@ class AnyDepth:
 
     def _complete_at_sources(self) -> bool:
         """Whether open weights came out where the neurons that they read switch on."""
-        if self.state.numbers.few_bits:
+        if self.state.numbers.rough:
             return False
         for level in range(2, len(self.state.signed_layers()) + 1):
             tried = (level, self.state.versions[level], len(self.state.pool.lines))
@@ -269,7 +271,8 @@ class AnyDepth:
     def _audited_layer(self, level: int) -> bool:
         layer = self.state.layers[level - 1]
         tried = (level, self.state.versions[level], len(layer.rows))
-        if not self.state.numbers.exact or tried in self.audited or all(layer.signs):
+        told = self.state.numbers.exact or self.state.numbers.few_bits
+        if not told or tried in self.audited or all(layer.signs):
             return False
         self.audited.add(tried)
         self.state.progress.phase("measure")
@@ -374,6 +377,8 @@ class AnyDepth:
         rejected = set(candidates) - set(flat)
         self.layer_of_kink.note_tried(level, [*rejected, *chosen])
         if not chosen:
+            return
+        if not self.growth.sharpen_before(level):
             return
         sightings = [self.state.pool.sighting(*kink) for kink in chosen]
         rows = straight_rows(self.state, sightings) if level == 1 else self.walked.rows(level, sightings)

@@ -67,7 +67,7 @@ def review(state: Recovery) -> None:
             if not _refuted(s, u, chance) and (u < 3 or share_seen(s, u) >= LEAST_SEEN)
         ]
         if len(kept) < len(layer.rows):
-            _keep(state, level, kept)
+            keep_rows(state, level, kept)
             state.versions = [v + (later >= level) for later, v in enumerate(state.versions)]
             return
 
@@ -90,14 +90,14 @@ def audit(state: Recovery, level: int) -> bool:
         doubtful = [i for i, chance in zip(asked, chances, strict=True) if chance < DOUBTFUL]
         if not doubtful:
             return False
-    refuted = _refuted_beside_others({i: (seen[i], unseen[i]) for i in asked})
+    refuted = refuted_beside_others({i: (seen[i], unseen[i]) for i in asked})
     if refuted:
-        _keep(state, level, [i for i in range(len(rows)) if i not in refuted])
+        keep_rows(state, level, [i for i in range(len(rows)) if i not in refuted])
         state.renewed(level)
     return bool(refuted)
 
 
-def _refuted_beside_others(counts: dict[int, tuple[int, int]]) -> set[int]:
+def refuted_beside_others(counts: dict[int, tuple[int, int]]) -> set[int]:
     """Those of some rows that are seen too seldom, (seen, unseen) each, by those that are not."""
     left = dict(counts)
     while left:
@@ -109,7 +109,7 @@ def _refuted_beside_others(counts: dict[int, tuple[int, int]]) -> set[int]:
     return counts.keys() - left.keys()
 
 
-def _keep(state: Recovery, level: int, kept: Sequence[int]) -> None:
+def keep_rows(state: Recovery, level: int, kept: Sequence[int]) -> None:
     """Drop all other rows of a layer, and what was read behind it."""
     # Its signs were told by what seemed to read the refuted rows, too.
     rows = [state.layers[level - 1].rows[k] for k in kept]

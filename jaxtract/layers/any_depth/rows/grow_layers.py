@@ -11,6 +11,7 @@ from flint import arb_mat, fmpq
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows
 from jaxtract.layers.any_depth.recovery import Recovery
+from jaxtract.layers.any_depth.rows.confirm_rows import keep_rows, refuted_beside_others
 from jaxtract.layers.any_depth.rows.more_sightings import PLACES_EACH, see_again
 from jaxtract.layers.any_depth.rows.refined_rows import passed_on, refined
 from jaxtract.layers.any_depth.rows.replace_linear import one_layer_up, reads_only_linear, replace_linear
@@ -26,8 +27,14 @@ from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
 from jaxtract.layers.any_depth.walk.layer_rows import run_walks
 from precision.balls import vanishes
 
-WELL_KNOWN = 0.6
-"""Share of the bits of an answer to which a row is known well."""
+WELL_KNOWN, WELL_KNOWN_OF_FEW = 0.6, 0.8
+"""Share of the bits of an answer to which a row is known well; and where answers have few."""
+
+SHARP_BEFORE = 4
+"""Where bits are few, the layer from which on those before it are sharpened first: the last polish mends less depth."""
+
+EACH_OF_FEW = 1
+"""Places for every unknown that are asked then."""
 
 
 def _where_off(layers: KnownLayers, row: Row, count: int) -> list[np.ndarray]:
@@ -104,13 +111,41 @@ class Growth:
         self.state.layers += [FoundLayer(readers, later[0].signs), *later[1:]]
         self.state.carry_scales(level, factors)
 
+    def sharpen_before(self, level: int) -> bool:
+        """Every layer before one that is walked, to about the rounding of answers before the next one reads it.
+
+        Where bits are few, a walk leaves half of them. What is seen all over a boundary, or is not, also refutes rows:
+        False where one was dropped, and what was read behind it.
+        """
+        numbers = self.state.numbers
+        if not numbers.few_bits or numbers.rough or level < SHARP_BEFORE:
+            return True
+        return all(self._sharpened(before) for before in range(1, level))
+
+    def _sharpened(self, level: int) -> bool:
+        """Rows of a layer seen again where they are rough; False where one is refuted, and dropped."""
+        rows = self.state.layers[level - 1].rows
+        rough = self._rough(self.state.layers[level - 1])
+        if not rough or (level > 1 and not all(self.state.layers[level - 2].signs)):
+            return True
+        known = self.state.known(level)
+        counts = see_again(self.state.pool.asker, known, rows, rough, self.state.rng, each=EACH_OF_FEW)
+        refuted = refuted_beside_others(counts) if level > 1 else set()
+        if refuted:
+            keep_rows(self.state, level, [i for i in range(len(rows)) if i not in refuted])
+            self.state.renewed(level)
+            return False
+        self._refine(level)
+        self.state.versions = [v + (later >= level) for later, v in enumerate(self.state.versions)]
+        return True
+
     def _refine(self, level: int) -> None:
         """Rows of a layer between smaller balls, from all kinks that lie on their boundaries."""
         layer = self.state.layers[level - 1]
         if self.state.numbers.exact or (level > 1 and not all(self.state.layers[level - 2].signs)):
             return
         known = self.state.known(level)
-        rough = self._rough(layer)
+        rough = [] if self.state.numbers.few_bits else self._rough(layer)
         if level > 1 and rough:
             see_again(self.state.pool.asker, known, layer.rows, rough, self.state.rng)
         points = [self.state.pool.lines[i].point(t) for i, t in self.state.pool.places(self.state.pool.all_kinks())]
@@ -128,9 +163,7 @@ class Growth:
     def _rough(self, layer: FoundLayer) -> list[int]:
         """Rows that lost most of what answers tell, and were not seen often enough to be told better."""
         numbers = self.state.numbers
-        if numbers.few_bits:
-            return []
-        limit = (numbers.answer_bits or 0) * WELL_KNOWN
+        limit = (numbers.answer_bits or 0) * (WELL_KNOWN_OF_FEW if numbers.few_bits else WELL_KNOWN)
         often = PLACES_EACH * len(layer.rows[0].weights)
         return [
             i

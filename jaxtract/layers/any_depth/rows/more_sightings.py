@@ -22,6 +22,7 @@ from jaxtract.layers.any_depth.walk.predicted import undisturbed
 from jaxtract.layers.any_depth.walk.star import room
 from jaxtract.layers.any_depth.walk.transversal import Asked, kink_between, transversal
 from jaxtract.search.context_lines import Asker
+from precision.balls import vanishes
 
 PLACES_EACH = 2
 """Places for every unknown: what is behind a neuron hides it at some of them."""
@@ -31,24 +32,42 @@ WINDOW_BITS = 10
 
 
 def see_again(
-    asker: Asker, layers: KnownLayers, rows: Sequence[Row], neurons: Sequence[int], rng: np.random.Generator
-) -> None:
-    """More sightings for some rows of the last layer; four queries a place, counted as ``measure``."""
-    asked = [(rows[i], place) for i in neurons for place in _transversals(layers, rows[i], i, rng)]
+    asker: Asker,
+    layers: KnownLayers,
+    rows: Sequence[Row],
+    neurons: Sequence[int],
+    rng: np.random.Generator,
+    *,
+    each: int = PLACES_EACH,
+) -> dict[int, tuple[int, int]]:
+    """More sightings for some rows of the last layer, at ``each`` places for every unknown of a row.
+
+    Four queries a place, counted as ``measure``.
+
+    Returns:
+        By neuron, at how many places it was seen, and at how many not though f changes there.
+    """
+    asked = [(i, place) for i in neurons for place in _transversals(layers, rows[i], i, rng, each)]
+    counts: dict[int, tuple[int, int]] = {i: (0, 0) for i in neurons}
     if not asked:
-        return
+        return counts
     answers = asker.ask(as_batch([place for _, place in asked], layers.inputs), "measure")
-    for (row, place), here in zip(asked, answers.reshape(len(asked), 4, -1), strict=True):
+    for (i, place), here in zip(asked, answers.reshape(len(asked), 4, -1), strict=True):
+        seen, unseen = counts[i]
         position = kink_between(here)
         if position is not None:
-            row.sightings.append(
+            rows[i].sightings.append(
                 [(x + position * v) / ONE for x, v in zip(place.base, place.directions[0], strict=True)]
             )
+            counts[i] = seen + 1, unseen
+        elif not all(vanishes(x) for x in here[3] - here[0]):
+            counts[i] = seen, unseen + 1
+    return counts
 
 
-def _transversals(layers: KnownLayers, row: Row, neuron: int, rng: np.random.Generator) -> Iterator[Asked]:
+def _transversals(layers: KnownLayers, row: Row, neuron: int, rng: np.random.Generator, each: int) -> Iterator[Asked]:
     """Across the predicted boundary of a neuron of the last layer, where nothing is in doubt."""
-    wanted = PLACES_EACH * (len(row.weights) + SPARE_KINKS)
+    wanted = each * (len(row.weights) + SPARE_KINKS)
     points = boundary_points(lambda x: layers.values64(x)[-1][:, neuron], layers.inputs, row.seen_at, rng)
     points = undisturbed(layers, row, points)
     chosen = points[rng.permutation(len(points))[:wanted]]

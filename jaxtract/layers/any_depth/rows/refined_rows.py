@@ -48,8 +48,8 @@ def refined(row: Row, activations: Sequence[Sequence[Number]]) -> Row:
     activations = [[a[i] for i in known] for a in activations if all(a[i] == 0 for i in row.missing)]
     width = len(known)
     estimated = bits_in_use() < FEW_BITS
-    few = len(activations) < (1 if estimated else width + SPARE_KINKS)
-    if row.exact or row.linear or few or (estimated and row.missing):
+    few = len(activations) < (1 if estimated and not row.missing else width + SPARE_KINKS)
+    if row.exact or row.linear or few:
         return row
     weights = [arb(w) for w in row.weights if w is not None]
     pivot = steepest(weights)

@@ -59,6 +59,7 @@ class WalkedRows:
 
         Once the first few walks have shown the signs of the layer before, every other walk is shorter.
         """
+        self._told = {}
         if level == 1:
             return kinks
         signs = self.signs.behind(level)

@@ -112,9 +112,10 @@ def room(walls: Sequence[tuple[np.ndarray, np.ndarray]], point: np.ndarray, dire
 
 
 def roughness(form: RationalForm) -> float:
-    """The largest error of an entry of the normal over the largest entry."""
+    """The largest error of an entry of the normal over the largest entry; infinite where all are zero."""
     size = max(abs(to_float(n)) for n in form.normal)
-    return max((float(n.rad()) for n in form.normal if isinstance(n, arb)), default=0.0) / size
+    largest_error = max((float(n.rad()) for n in form.normal if isinstance(n, arb)), default=0.0)
+    return largest_error / size if size > 0 else np.inf
 
 
 def roughest(start: RationalForm) -> float:
