@@ -23,6 +23,7 @@ from jaxtract.polish.gauss_newton import (
     rounding_bound,
 )
 from jaxtract.polish.least_absolute import least_absolute
+from jaxtract.polish.loose_parameters import Shown, inputs_for_loose
 from jaxtract.polish.missing_neuron import with_missing_neuron
 from jaxtract.polish.one_layer import polish_one_layer
 from jaxtract.polish.rounding_steps import ASKED, ROUNDS, biases_from_steps
@@ -339,3 +340,16 @@ def test_a_black_box_that_rounds_elsewhere_tells_no_bias():
     assert noisy[0] == wrong and np.isinf(noisy[1])
     found, error = told(lambda x: np.maximum(x @ inner.T + biases, 0) @ outer.T + constant)
     assert abs(found - biases[weak]) < 1e-13 and abs(found - biases[weak]) <= 2 * error
+
+
+def test_what_hardly_any_input_shows_is_looked_for():
+    """The second parameter enters only where the first coordinate is beyond 3; it was asked just behind that."""
+
+    def rows_at(points):
+        return np.stack([np.ones(len(points)), np.maximum(points[:, 0] - 3, 0)], axis=1)
+
+    asked = np.array([[0.0, 0.0], [1.0, 2.0], [3.0 + 2.0**-20, 0.0]])
+    found = inputs_for_loose(rows_at, asked, np.ones(2), 2.0**12, np.random.default_rng(0))
+    before, after = Shown.by(rows_at(asked)), Shown.by(rows_at(np.concatenate([asked, found])))
+    assert before.spread[1] > 2.0**19 and after.spread[1] < 1
+    assert not len(inputs_for_loose(rows_at, np.concatenate([asked, found]), np.ones(2), 2.0**12, None))

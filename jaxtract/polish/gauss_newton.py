@@ -24,6 +24,7 @@ from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import PointBatch, scattered
 from jaxtract.polish.least_absolute import least_absolute
+from jaxtract.polish.loose_parameters import inputs_for_loose
 from jaxtract.polish.weights_from_outputs import weights_from_outputs
 from jaxtract.search.random_lines import gaussian_points
 from precision.balls import to_float
@@ -80,6 +81,9 @@ MOST_STEPS = 60
 SCALES = (-1, 0, 1, 2)
 WEAKEST = 1e-10
 """Corrections that the residuals show this much more weakly than others are not made."""
+
+LOOSE_SHARE, TIGHTENED = 2.0**12, 4
+"""Parameters whose error is more than so many roundings of their row are looked after, so many times."""
 
 SPARE_BITS = 64
 """Bits that a parameter keeps below the rounding of the answers."""
@@ -158,10 +162,30 @@ def polish(
     answered = Answered(fresh, rational_answers(oracle, scattered(from_float64(fresh))))
     answered = answered if before is None else before + answered
     answered = answered if spare is None else answered + spare
-    sizes = _plain_sizes(answered.inputs, network.outputs) if rough else parameters.term_sizes(answered.inputs)
-    batch = scattered(from_float64(answered.inputs))
-    rounding = _plain_sizes(answered.inputs, network.outputs) * _error_unit(oracle)
-    return _Descent(answered, batch, 1 / sizes, rounding, oracle.context.answer_bits).run(parameters)
+    polished = _descended(oracle, answered, parameters)
+    if not oracle.context.few_bits or rough or parameters.count > MOST_PARAMETERS or network.outputs > 1:
+        return polished
+    for _ in range(TIGHTENED):
+        if polished is None or polished.unseen or len(polished.outliers):
+            break
+        found = _Parameters(polished.network)
+        more = inputs_for_loose(
+            lambda x, at=found: _weighted(at, x, strongest=True), answered.inputs, found.row_sizes(), LOOSE_SHARE, rng
+        )
+        if not len(more):
+            break
+        answered = answered + Answered(more, rational_answers(oracle, scattered(from_float64(more))))
+        polished = _descended(oracle, answered, found)
+    return polished
+
+
+def _descended(oracle: CountingOracle, answered: Answered, start: _Parameters) -> Polished | None:
+    """Gauss-Newton on what was asked."""
+    inputs, outputs = answered.inputs, start.network.outputs
+    sizes = _plain_sizes(inputs, outputs) if oracle.context.rough else start.term_sizes(inputs)
+    rounding = _plain_sizes(inputs, outputs) * _error_unit(oracle)
+    batch = scattered(from_float64(inputs))
+    return _Descent(answered, batch, 1 / sizes, rounding, oracle.context.answer_bits).run(start)
 
 
 def _error_unit(oracle: CountingOracle) -> float:
@@ -508,6 +532,14 @@ class _Parameters:
             weights.append(_plus(weight, part[:, :-1], unit, grid_bits))
             biases.append(_plus(bias[:, None], part[:, -1:], unit, grid_bits))
         return _Parameters(ExactNetwork(tuple(weights), tuple(biases)))
+
+    def row_sizes(self) -> np.ndarray:
+        """For every free parameter the largest entry of its row, (count,)."""
+        sizes = []
+        for weight, bias in zip(self._weights64, self._biases64, strict=True):
+            largest = np.maximum(np.max(np.abs(weight), axis=1), np.abs(bias))
+            sizes.append(np.repeat(largest, weight.shape[1] + 1))
+        return np.concatenate(sizes)[self.free]
 
     def worst_share(self, errors: np.ndarray) -> float:
         """The largest error of a parameter against the largest entry of its row."""

@@ -36,6 +36,9 @@ SHARP_BEFORE = 4
 EACH_OF_FEW = 1
 """Places for every unknown that are asked then."""
 
+IN_VAIN = 3
+"""Waves of walks at that layer after which it is believed in: a few may be for neurons that the one before it lacks."""
+
 
 def _where_off(layers: KnownLayers, row: Row, count: int) -> list[np.ndarray]:
     """Of the places where a row was seen those at which the last ``count`` neurons of the layer before are off."""
@@ -51,6 +54,7 @@ class Growth:
     def __init__(self, state: Recovery, signs: SignSources):
         self.state = state
         self.signs = signs
+        self._deep_waves = 0
 
     def insert(self, level: int, rows: Sequence[Row]) -> bool:
         """Add rows to a layer, or weights to rows that it has; True when something was new."""
@@ -120,6 +124,9 @@ class Growth:
         numbers = self.state.numbers
         if not numbers.few_bits or numbers.rough or level < SHARP_BEFORE:
             return True
+        self._deep_waves += 1
+        if len(self.state.layers) < SHARP_BEFORE and self._deep_waves <= IN_VAIN:
+            return True
         return all(self._sharpened(before) for before in range(1, level))
 
     def _sharpened(self, level: int) -> bool:
@@ -136,7 +143,9 @@ class Growth:
             self.state.renewed(level)
             return False
         self._refine(level)
-        self.state.versions = [v + (later >= level) for later, v in enumerate(self.state.versions)]
+        # What reads the first layers was walked well enough before; what failed deeper may have failed by their errors.
+        deep = max(level, SHARP_BEFORE - 1)
+        self.state.versions = [v + (later >= deep) for later, v in enumerate(self.state.versions)]
         return True
 
     def _refine(self, level: int) -> None:
