@@ -12,25 +12,27 @@ from jaxtract import CallableOracle, ExtractOptions, Outcome, extract_network, f
 from jaxtract.certificate.matching import match
 from jaxtract.geometry.known_layers import AffineForm, KnownLayers
 from jaxtract.geometry.rational_form import AnchoredForm, value_at
-from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows
+from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, stacked
 from jaxtract.layers.any_depth.kinks.input_slice import whole_space
 from jaxtract.layers.any_depth.kinks.pool import Pool, SearchedLine
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.rows.first_layer import _independent
+from jaxtract.layers.any_depth.rows.more_sightings import see_again
+from jaxtract.layers.any_depth.rows.refined_rows import SPARE_KINKS, activations_at, refined
 from jaxtract.layers.any_depth.walk.joint_form import JointForm
 from jaxtract.layers.any_depth.walk.row_system import InconsistentRow, determined, sign_of
 from jaxtract.layers.any_depth.walk.star import common_ratio, roughest, roughness, star_around
 from jaxtract.measurement.balls import measured_profile, measuring
 from jaxtract.measurement.gradients import gradients_on_line
-from jaxtract.measurement.noise import measure_noise
+from jaxtract.measurement.noise import measure_noise, measured_context
 from jaxtract.network.canonical import canonical_form, float64_scaled
 from jaxtract.network.families import he
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.report.progress import NoProgressMeter
 from jaxtract.search.context_lines import search_line, settings_for
 from jaxtract.search.lines import Line, LineProfile
-from precision.balls import ball, independent_sum, to_float
-from precision.dyadic import from_float
+from precision.balls import ball, independent_sum, to_float, vanishes
+from precision.dyadic import from_float, power_of_two
 from precision.estimates import NoFitError, combined, fitted, improved
 from precision.kink import Piece
 
@@ -307,3 +309,47 @@ def test_two_boundaries_too_near_to_be_told_apart_explain_a_kink():
         state.pool = Pool(measuring(counted), 1)
         state.pool.lines = [SearchedLine(Line((fmpq(0),), (fmpq(1),), 0), profile, {})]
         assert state.unexplained() == [(0, 0), (0, 2)]
+
+
+def rough_layers(network, bits, rng):
+    """The first layers of a network, every number of layer k as a ball of radius 2^-bits[k]."""
+    layers = []
+    for weight, bias, few in zip(network.weights[:-1], network.biases[:-1], bits, strict=True):
+        scale = [1 / row.integer_factor() for row in layers[-1].rows] if layers else [1] * weight.ncols()
+        unit = power_of_two(-few)
+
+        def rough(x, unit=unit):
+            return ball(x + unit * fmpq(int(rng.integers(-99, 100)), 100), unit)
+
+        rows = [
+            Row([rough(x) * c for x, c in zip(row, scale, strict=True)], rough(b))
+            for row, (b,) in zip(weight.tolist(), bias.tolist(), strict=True)
+        ]
+        layers.append(FoundLayer(rows, [1] * len(rows)))
+    return layers
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_rows_are_sharpened_to_the_rounding_of_doubles_where_they_are_seen_again(level):
+    drawn = he((6, 8, 5, 2), 0)
+    counted, rng = CountingOracle(numpy_oracle(drawn), float64()), np.random.default_rng(0)
+    counted.context = measured_context(counted, rng)
+    asker = measuring(counted)
+    with asker.context.working():
+        layers = rough_layers(drawn.exact(), (28, 28) if level == 1 else (46, 28), rng)[:level]
+        known, rows = stacked(6, layers), layers[-1].rows
+        asked = counted.count.measure
+        counts = see_again(asker, known, rows, range(len(rows)), rng, each=1)
+        assert counted.count.measure - asked == 4 * len(rows) * (len(rows[0].weights) + SPARE_KINKS)
+        for i, row in enumerate(rows):
+            points = row.sightings
+            heights = known.preactivations(arb_mat(points), [1] * len(points))[-1].tolist()
+            own = [point for point, z in zip(points, heights, strict=True) if vanishes(z[i])]
+            assert counts[i][0] == len(points) >= 6
+            before = own if level == 1 else activations_at(stacked(6, layers[:1]), own)
+            assert refined(row, before).accuracy > 38 > 30 > row.accuracy
+
+
+def test_a_form_of_which_nothing_is_known_is_as_rough_as_can_be():
+    with ctx.workprec(WORKING):
+        assert roughness(AnchoredForm([arb(0, 1), arb(0)], [0, 0], arb(0))) == np.inf

@@ -36,7 +36,7 @@ SHARP_BEFORE = 4
 EACH_OF_FEW = 1
 """Places for every unknown that are asked then."""
 
-IN_VAIN = 3
+IN_VAIN = 2
 """Waves of walks at that layer after which it is believed in: a few may be for neurons that the one before it lacks."""
 
 

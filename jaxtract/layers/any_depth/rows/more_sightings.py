@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from scipy.linalg import qr
 
 from jaxtract.geometry.boundary_points import boundary_points
 from jaxtract.geometry.grid import ONE, GridVector, to_floats
@@ -22,7 +23,8 @@ from jaxtract.layers.any_depth.walk.predicted import undisturbed
 from jaxtract.layers.any_depth.walk.star import room
 from jaxtract.layers.any_depth.walk.transversal import Asked, kink_between, transversal
 from jaxtract.search.context_lines import Asker
-from precision.balls import vanishes
+from precision.balls import bits_in_use, vanishes
+from precision.context import FEW_BITS
 
 PLACES_EACH = 2
 """Places for every unknown: what is behind a neuron hides it at some of them."""
@@ -70,12 +72,25 @@ def _transversals(layers: KnownLayers, row: Row, neuron: int, rng: np.random.Gen
     wanted = each * (len(row.weights) + SPARE_KINKS)
     points = boundary_points(lambda x: layers.values64(x)[-1][:, neuron], layers.inputs, row.seen_at, rng)
     points = undisturbed(layers, row, points)
-    chosen = points[rng.permutation(len(points))[:wanted]]
+    points = points[rng.permutation(len(points))]
+    chosen = (_telling_first(layers, points) if bits_in_use() < FEW_BITS else points)[:wanted]
     for found in put_on_boundary(layers, layers.depth - 1, neuron, chosen, bits=0):
         x = to_floats(found.point)
         pattern = [z[0] > 0 for z in layers.values64(x[None, :])]
         if not layers.in_doubt(pattern, layers.depth - 1):
             yield transversal(found.point, _window(layers, pattern, neuron, x, found.step))
+
+
+def _telling_first(layers: KnownLayers, points: np.ndarray) -> np.ndarray:
+    """Points on a boundary, those first that tell most of a row together: what it reads is not on at every one."""
+    if not len(points):
+        return points
+    before = np.maximum(layers.values64(points)[-2], 0) if layers.depth > 1 else points
+    seen = np.concatenate([before, np.ones((len(points), 1))], axis=1)
+    largest = np.max(np.abs(seen), axis=0)
+    *_, order = qr((seen / np.where(largest > 0, largest, 1)).T, mode="r", pivoting=True)
+    first = order[: seen.shape[1]].tolist()
+    return points[[*first, *(k for k in range(len(points)) if k not in set(first))]]
 
 
 def _window(
