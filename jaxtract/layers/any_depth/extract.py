@@ -264,9 +264,13 @@ class AnyDepth:
         return False
 
     def _audited(self) -> bool:
-        """Whether rows of one of the last two layers are refuted, where signs of it stay open."""
+        """Whether rows of one of the last two layers are refuted, where signs of it stay open.
+
+        Where bits are few, of the one before the last: signs of the last one may be open for want of bits.
+        """
         depth = len(self.state.layers)
-        return any(self._audited_layer(level) for level in (depth - 1, depth) if level >= 2)
+        levels = (depth - 1, depth) if self.state.numbers.exact else (depth - 1,)
+        return any(self._audited_layer(level) for level in levels if level >= 2)
 
     def _audited_layer(self, level: int) -> bool:
         layer = self.state.layers[level - 1]
