@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 
 from jaxtract import AnyDepthOptions, ExtractOptions, Outcome, extract_any_depth, extract_network, mp
 from jaxtract.certificate.matching import match
+from jaxtract.geometry.boundary_points import boundary_points
+from jaxtract.geometry.known_layers import carrying_before
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, stacked
 from jaxtract.layers.any_depth.rows.more_sightings import see_again
 from jaxtract.layers.any_depth.rows.refined_rows import activations_at, passed_on, refined
+from jaxtract.layers.any_depth.rows.sharper_readers import sharper_readers
 from jaxtract.layers.any_depth.signs.layer_signs import composition, determinable
 from jaxtract.layers.any_depth.walk.row_system import (
     InconsistentRow,
@@ -270,25 +273,59 @@ def test_what_linear_units_pass_on_may_be_negative():
     assert passed_on([[arb(-2), arb(-3), arb(4)]], np.array([True, False, False])) == [[arb(-2), arb(0), arb(4)]]
 
 
+def rough_layer(weights, biases, scale, bits, rng):
+    """Rows between balls of a layer over one whose rows were divided by ``scale``, all signs known."""
+    rows = [
+        Row([x * c for x, c in zip(row, scale, strict=True)], b)
+        for row, (b,) in zip(noisy(weights.tolist(), bits, rng), noisy(biases.tolist(), bits, rng), strict=True)
+    ]
+    return FoundLayer(rows, [1] * len(rows))
+
+
+def scales(layer):
+    return [1 / row.integer_factor() for row in layer.rows]
+
+
 def test_rough_rows_are_sharpened_where_they_are_seen_again():
     network = exact_network(he((6, 8, 5, 2), 0))
     asker = measuring(CountingOracle(ExactNetworkOracle(network), mp(128)))
     rng = np.random.default_rng(0)
     with asker.context.working():
-        layers = []
-        for weight, bias, bits in zip(network.weights[:2], network.biases[:2], (200, 60), strict=True):
-            scale = [1 / row.integer_factor() for row in layers[0].rows] if layers else [1] * 6
-            table = noisy(weight.tolist(), bits, rng)
-            rows = [
-                Row([x * c for x, c in zip(row, scale, strict=True)], b)
-                for row, (b,) in zip(table, noisy(bias.tolist(), bits, rng), strict=True)
-            ]
-            layers.append(FoundLayer(rows, [1] * len(rows)))
+        first = rough_layer(network.weights[0], network.biases[0], [1] * 6, 200, rng)
+        layers = [first, rough_layer(network.weights[1], network.biases[1], scales(first), 60, rng)]
         known, rows = stacked(6, layers), layers[1].rows
         see_again(asker, known, rows, range(5), rng)
-        first = stacked(6, layers[:1])
         for i, row in enumerate(rows):
             heights = known.preactivations(arb_mat(row.sightings), [1] * len(row.sightings))[-1].tolist()
             own = [point for point, z in zip(row.sightings, heights, strict=True) if vanishes(z[i])]
             assert len(own) >= 10
-            assert refined(row, activations_at(first, own)).accuracy > 140 > 62 > row.accuracy
+            assert refined(row, activations_at(stacked(6, [first]), own)).accuracy > 140 > 62 > row.accuracy
+
+
+@pytest.mark.parametrize("uncrossed", [0, 1])
+def test_readers_of_neurons_that_are_always_on_are_sharpened_past_their_layer(uncrossed):
+    """One such neuron the layer lacks; another one it may have, never crossed: what it adds counts with the first."""
+    width, lift, drawn = 5, 100, exact_network(he((6, 8, 5, 6, 2), 0))
+    past = [*range(uncrossed), width - 1]
+    lifted = [b + lift * (i in past) for i, b in enumerate(drawn.biases[1].entries())]
+    less = [b - lift * sum(drawn.weights[2][k, i] for i in past) for k, b in enumerate(drawn.biases[2].entries())]
+    biases = (drawn.biases[0], fmpq_mat(width, 1, lifted), fmpq_mat(6, 1, less), drawn.biases[3])
+    asker = measuring(CountingOracle(ExactNetworkOracle(ExactNetwork(drawn.weights, biases)), mp(128)))
+    rng = np.random.default_rng(0)
+    with asker.context.working():
+        first = rough_layer(drawn.weights[0], biases[0], [1] * 6, 200, rng)
+        second = rough_layer(drawn.weights[1], biases[1], scales(first), 200, rng)
+        third = rough_layer(drawn.weights[2], biases[2], [1] * width, 60, rng)
+        wide = carrying_before(stacked(6, [first, second.chosen(range(width - 1))]))
+        everything, rows = stacked(6, [first, second, third]), []
+        for k, reader in enumerate(third.rows):
+            beside = np.array([reader.weights[i] for i in past]) @ np.array([second.rows[i].weights for i in past])
+            bias = sum((reader.weights[i] * second.rows[i].bias for i in past), reader.bias)
+            own = [w * c for w, c in zip(reader.weights[: width - 1], scales(second), strict=False)]
+            places = boundary_points(lambda x, k=k: everything.values64(x)[-1][:, k], 6, [], rng)
+            weights = [*(None if i in past else w for i, w in enumerate(own)), *beside]
+            rows += [Row(weights, bias, [*places[:3]])] if len(places) else []
+        found = sharper_readers(asker, wide, rows, rng)
+        # What is off wherever a reader is seen stays as rough as it was.
+        assert all(after.accuracy >= before.accuracy for after, before in zip(found, rows, strict=True))
+        assert sum(after.accuracy > 140 > 62 > before.accuracy for after, before in zip(found, rows, strict=True)) >= 2

@@ -19,6 +19,7 @@ from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, merge_rows, 
 from jaxtract.layers.any_depth.kinks.layer_of_kink import LayerOfKink
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
 from jaxtract.layers.any_depth.rows.grow_layers import Growth
+from jaxtract.layers.any_depth.rows.sharper_readers import sharper_readers
 from jaxtract.layers.any_depth.signs.linear_part import LinearPart, linear_part
 from jaxtract.layers.any_depth.walk.layer_rows import fewest_bits, rows_past_layer
 from jaxtract.layers.any_depth.walk.relations import UndecidedError, independent
@@ -104,7 +105,7 @@ class LinearUnits:
             fresh = self._walked(wide, kinks)
             rows[:] = merge_rows([*rows, *fresh])
             readers = merge_rows([*rows, *self._known_readers(level, bending)])
-            part = _linear_part(known, readers, plain) if fresh and len(readers) >= FEWEST_ROWS else None
+            part = self._part(known, wide, readers, plain) if fresh and len(readers) >= FEWEST_ROWS else None
             if part is not None and self._insert(level, bending, part):
                 return True
             if len(fresh) < FEWEST_ROWS:
@@ -150,6 +151,15 @@ class LinearUnits:
         steps = MOST_STEPS * wide.widths[-1]
         rows = rows_past_layer(self.state.pool.asker, wide, forms, steps, self.state.rng, leave_uncrossed=True)
         return [row for row in rows if row.accuracy >= fewest_bits(self.state.numbers)]
+
+    def _part(
+        self, known: KnownLayers, wide: KnownLayers, readers: Sequence[Row], layer: FoundLayer
+    ) -> LinearPart | None:
+        part = _linear_part(known, readers, layer)
+        if part is None or not len(part.units) or self.state.numbers.exact:
+            return part
+        sharper = sharper_readers(self.state.pool.asker, wide, readers, self.state.rng)
+        return _linear_part(known, sharper, layer) or part
 
     def _insert(self, level: int, bending: Sequence[int], part: LinearPart) -> bool:
         layer = self.state.layers[level - 1]

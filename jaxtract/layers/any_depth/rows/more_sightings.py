@@ -7,7 +7,7 @@ the neuron is zero, as sharply as answers tell. As many places as a row has unkn
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from scipy.linalg import qr
@@ -33,6 +33,10 @@ WINDOW_BITS = 10
 """A sighting is looked for across so much of the room that the known boundaries leave."""
 
 
+Usable = Callable[[KnownLayers, Row, np.ndarray], np.ndarray]
+"""Of points near the boundary of a row of the last layer those at which all that it reads is known."""
+
+
 def see_again(
     asker: Asker,
     layers: KnownLayers,
@@ -41,6 +45,7 @@ def see_again(
     rng: np.random.Generator,
     *,
     each: int = PLACES_EACH,
+    usable: Usable = undisturbed,
 ) -> dict[int, tuple[int, int]]:
     """More sightings for some rows of the last layer, at ``each`` places for every unknown of a row.
 
@@ -49,7 +54,7 @@ def see_again(
     Returns:
         By neuron, at how many places it was seen, and at how many not though f changes there.
     """
-    asked = [(i, place) for i in neurons for place in _transversals(layers, rows[i], i, rng, each)]
+    asked = [(i, place) for i in neurons for place in _transversals(layers, rows[i], i, rng, each, usable)]
     counts: dict[int, tuple[int, int]] = {i: (0, 0) for i in neurons}
     if not asked:
         return counts
@@ -67,11 +72,13 @@ def see_again(
     return counts
 
 
-def _transversals(layers: KnownLayers, row: Row, neuron: int, rng: np.random.Generator, each: int) -> Iterator[Asked]:
+def _transversals(
+    layers: KnownLayers, row: Row, neuron: int, rng: np.random.Generator, each: int, usable: Usable
+) -> Iterator[Asked]:
     """Across the predicted boundary of a neuron of the last layer, where nothing is in doubt."""
     wanted = each * (len(row.weights) + SPARE_KINKS)
     points = boundary_points(lambda x: layers.values64(x)[-1][:, neuron], layers.inputs, row.seen_at, rng)
-    points = undisturbed(layers, row, points)
+    points = usable(layers, row, points)
     points = points[rng.permutation(len(points))]
     chosen = (_telling_first(layers, points) if bits_in_use() < FEW_BITS else points)[:wanted]
     for found in put_on_boundary(layers, layers.depth - 1, neuron, chosen, bits=0):
