@@ -4,6 +4,7 @@ import numpy as np
 from flint import fmpq, fmpq_mat
 
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, stacked
+from jaxtract.layers.any_depth.unseen import where_they_act
 from jaxtract.layers.any_depth.unseen.open_weights import OpenWeights
 from jaxtract.layers.any_depth.unseen.where_they_act import try_open
 from jaxtract.layers.any_depth.whole.output_layer import Tail
@@ -14,9 +15,13 @@ def open_weights(second):
     """x and -x, and -x + 1 to -x + 4; a neuron over them whose weight on relu(-x) is open; f is that neuron."""
     first = [Row([fmpq(1)], fmpq(0))] + [Row([fmpq(-1)], fmpq(k)) for k in range(5)]
     last = Row([fmpq(1), None, *map(fmpq, second)], fmpq(-1))
-    layers = [FoundLayer(first, [1] * 6), FoundLayer([last], [1])]
-    known = stacked(1, layers)
-    rows = fmpq_mat(1, 6, [fmpq(x) for x in known.weights[-1].entries()])
+    return over([FoundLayer(first, [1] * 6), FoundLayer([last], [1])])
+
+
+def over(layers):
+    """The last layer is one neuron, and f three times that."""
+    known = stacked(len(layers[0].rows[0].weights), layers)
+    rows = fmpq_mat(1, known.widths[-2], [fmpq(x) for x in known.weights[-1].entries()])
     output = ExactNetwork(
         (rows, fmpq_mat(1, 1, [fmpq(3)])), (fmpq_mat(1, 1, [fmpq(known.biases[-1][0])]), fmpq_mat(1, 1))
     )
@@ -35,3 +40,22 @@ def test_a_weight_that_may_turn_its_neuron_on_comes_with_inputs():
     assert tried.harmless == set()
     assert tried.points
     assert all(x < 0 for (x,) in tried.points)
+
+
+def test_inputs_that_no_random_one_is_near_are_climbed_to(monkeypatch):
+    """Both neurons are on in one orthant in 2^dimension; linear programs, which might tell, are not asked."""
+    monkeypatch.setattr(where_they_act, "CASES", 0)
+    dimension = 40
+    rng = np.random.default_rng(0)
+    first = [
+        Row([fmpq(-int(i == k)) for i in range(dimension)], fmpq(int(rng.integers(-9, 10)))) for k in range(dimension)
+    ]
+    first.append(Row([fmpq(int(rng.integers(1, 9))) for _ in range(dimension)], fmpq(1)))
+    source = Row([*(fmpq(-int(rng.integers(50, 90))) for _ in range(dimension)), fmpq(1)], fmpq(-10))
+    other = Row([*(fmpq(-int(rng.integers(50, 90))) for _ in range(dimension)), fmpq(1)], fmpq(-20))
+    last = Row([None, fmpq(1)], fmpq(-1))
+    layers = [FoundLayer(rows, [1] * len(rows)) for rows in (first, [source, other], [last])]
+    tried = try_open(over(layers), np.random.default_rng(0))
+    assert tried.harmless == set() and tried.points
+    z = stacked(dimension, layers[:2]).values64(np.array([[float(x.p) / float(x.q) for x in p] for p in tried.points]))
+    assert np.all(z[-1][:, 0] > 0)

@@ -1,7 +1,8 @@
 """Inputs at which an open weight would change f, or a proof that there are none.
 
 A weight that no query has shown is given values of the size of its row, against zero. Where that changes the recovered
-network the black box is to be asked: the network is computed at many random inputs, more than anybody would ask.
+network the black box is to be asked: the network is computed at many random inputs, more than anybody would ask, and on
+ways uphill to where both neurons are on: far from all biases there may be room for that which no random input meets.
 Where none is found, whether the two networks are one function is decided by cases with linear programs
 (``jaxtract.equality``): first over a copy with short weights, which is quick, then over the weights themselves.
 """
@@ -36,6 +37,11 @@ A negative one acts where both neurons are on; a positive one also where it alon
 
 SAMPLES, SCALES = 1 << 17, (1.0, 2.0**-4, 2.0**5, 2.0**10)
 """Random inputs of every scale."""
+
+CLIMBS, STEPS = 512, 80
+"""Starts of every scale for one value of a weight, and how often each moves on, so much of its distance from zero:"""
+
+FIRST_STEP, SHORTER = 0.3, 0.96
 
 MOST_POINTS, LEAST_CHANGE = 4, 1e-9
 """Inputs for one value of a weight, and the change of an output, against the outputs there, that float64 can tell."""
@@ -74,7 +80,7 @@ def try_open(open_weights: OpenWeights, rng: np.random.Generator) -> Tried:
     same: dict[Weight, bool] = {}
     for weight, value in tried:
         other = _with_weight(plain, weight, value)
-        near: list[list[fmpq]] = points[weight, value]
+        near: list[list[fmpq]] = points[weight, value] or (_climbed(short, weight, value, rng) if left > 0 else [])
         proven = False
         if not near:
             decision = _decide(short, _with_weight(short, weight, value), min(CASES, left))
@@ -97,8 +103,42 @@ def _sampled(network: ExactNetwork, tried: Sequence[Value], rng: np.random.Gener
         for key in tried:
             wanted = MOST_POINTS - len(found[key])
             chosen = inputs[_changed(layers, heights, *key)[:wanted]] if wanted else []
-            found[key] += [[from_float(x) for x in point] for point in chosen]
+            found[key] += _rationals(chosen)
     return found
+
+
+def _climbed(network: ExactNetwork, weight: Weight, value: fmpq, rng: np.random.Generator) -> list[list[fmpq]]:
+    """Few of the inputs at which a value of a weight changes the outputs, on the way to where both neurons are on."""
+    layers = float64_layers(network)
+    scales = np.repeat(SCALES, CLIMBS)[:, None]
+    points, step = scales * rng.standard_normal((len(scales), network.inputs)), FIRST_STEP
+    for _ in range(STEPS):
+        heights = preactivations64(layers, points)
+        changed = _changed(layers, heights, weight, value)
+        if len(changed):
+            return _rationals(points[changed[:MOST_POINTS]])
+        uphill = _uphill(layers, heights, weight, max(float(value), 0.0))
+        lengths = np.linalg.norm(uphill, axis=1, keepdims=True)
+        sizes = np.linalg.norm(points, axis=1, keepdims=True)
+        points = points + step * sizes * uphill / np.maximum(lengths, 1e-300)
+        step *= SHORTER
+    return []
+
+
+def _uphill(layers: Sequence[Affine], heights: Sequence[np.ndarray], weight: Weight, value: float) -> np.ndarray:
+    """Gradients (points, inputs) of what is less there: a neuron with a value for its weight, or what that reads."""
+    layer, neuron, source = weight
+    row = layers[layer][0][neuron] + value * np.eye(1, heights[layer - 1].shape[1], source)[0]
+    before = heights[layer - 1]
+    own = heights[layer][:, neuron] + value * np.maximum(before[:, source], 0)
+    gradients = np.where((own < before[:, source])[:, None], row * (before > 0), np.arange(len(row)) == source)
+    for (matrix, _), z in zip(layers[layer - 1 : 0 : -1], heights[: layer - 1][::-1], strict=True):
+        gradients = (gradients @ matrix) * (z > 0)
+    return gradients @ layers[0][0]
+
+
+def _rationals(points: np.ndarray) -> list[list[fmpq]]:
+    return [[from_float(x) for x in point] for point in points]
 
 
 def _changed(layers: Sequence[Affine], heights: Sequence[np.ndarray], weight: Weight, value: fmpq) -> np.ndarray:
