@@ -10,7 +10,7 @@ Where none is found, whether the two networks are one function is decided by cas
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from flint import fmpq, fmpq_mat
@@ -137,7 +137,7 @@ def _uphill(layers: Sequence[Affine], heights: Sequence[np.ndarray], weight: Wei
     return gradients @ layers[0][0]
 
 
-def _rationals(points: np.ndarray) -> list[list[fmpq]]:
+def _rationals(points: Iterable[np.ndarray]) -> list[list[fmpq]]:
     return [[from_float(x) for x in point] for point in points]
 
 
