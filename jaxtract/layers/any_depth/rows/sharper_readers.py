@@ -28,7 +28,7 @@ def sharper_readers(asker: Asker, wide: KnownLayers, rows: Sequence[Row], rng: n
             its boundary on which the row was seen.
     """
     layers = _followed_by(wide, rows)
-    see_again(asker, layers, rows, range(len(rows)), rng, _as_it_was_seen)
+    see_again(asker, layers, rows, range(len(rows)), rng, usable=_as_it_was_seen)
     return [refined(row, _activations(layers, row, i)) for i, row in enumerate(rows)]
 
 
