@@ -79,8 +79,8 @@ and no line met its boundary before all else was read: until then it is a linear
 reads past the second. As walks alone told it it kept 151 of 427 bits, and rows of the third and the fourth layer 106 to
 134; such a run ended at four layers. With its readers seen again at some seventy places each before it is told, it
 keeps 308, and the rows behind it 250 to 326, 195 to 262, 146 to 243 and 126 to 168 in the layers three to six.
-Six at mp 128 had rows of three layers, 20, 16 and 11 of 12, after 669 s and 97,525 queries; those of the third kept 67 to
-108 of 256 bits, and it was stopped there. Six at mp 64 and 1024 were not tried, seven and eight not with rounding.
+Six at mp 128 had rows of three layers, 20, 16 and 11 of 12, after 669 s and 97,525 queries; those of the third kept 67
+to 108 of 256 bits, and it was stopped there. Six at mp 64 and 1024 were not tried, seven and eight not with rounding.
 Eight in the exact context (seed 148, the only one of 500 whose neurons all live; 1,936 s beside six other processes)
 had rows of all eight layers after 92,970 queries, none of them linear. One weight of the last layer was open then that
 acts at none of 2,800,000 random inputs of seven scales, and far out at few: the way uphill to where both its neurons
