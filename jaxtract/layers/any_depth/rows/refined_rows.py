@@ -33,6 +33,12 @@ SPARE_KINKS = 2
 SINGULAR = 1e-9
 """Directions that the kinks show this much more weakly than the others keep the ball that they had."""
 
+AS_SHARP = (0.0, 0.5)
+"""Shares of the kinks, one after the other, that count as equally sharp.
+
+Few that are much sharper than the others make directions singular that only the others show.
+"""
+
 
 def refined(row: Row, activations: Sequence[Sequence[Number]]) -> Row:
     """The row between smaller balls.
@@ -92,10 +98,17 @@ def _estimated(left: arb_mat, right: arb_mat, start: Sequence[arb]) -> list[arb]
 
 def _enclosed(left: arb_mat, right: arb_mat, start: Sequence[arb]) -> list[arb] | None:
     """Balls within ``start`` that hold the solution of left u = right; None when there is none."""
-    balls = list(start)
-    inverse = _pseudo_inverse(left, right, balls)
-    if inverse is None:
-        return None
+    balls: list[arb] | None = list(start)
+    for share in AS_SHARP:
+        inverse = _pseudo_inverse(left, right, balls, share)
+        balls = None if inverse is None else _contracted(left, right, balls, inverse)
+        if balls is None:
+            break
+    return balls
+
+
+def _contracted(left: arb_mat, right: arb_mat, balls: list[arb], inverse: arb_mat) -> list[arb] | None:
+    """Smaller balls by one approximate inverse; None when there is no solution in them."""
     remainder = _identity(len(balls)) - inverse * left
     for _ in range(MOST_ROUNDS):
         centre = _column([x.mid() for x in balls])
@@ -111,11 +124,11 @@ def _enclosed(left: arb_mat, right: arb_mat, start: Sequence[arb]) -> list[arb] 
     return balls
 
 
-def _pseudo_inverse(left: arb_mat, right: arb_mat, start: Sequence[arb]) -> arb_mat | None:
-    """(unknowns, kinks), each kink weighted by how well its equation is known."""
+def _pseudo_inverse(left: arb_mat, right: arb_mat, start: Sequence[arb], share: float) -> arb_mat | None:
+    """(unknowns, kinks), each kink weighted by how well its equation is known, the sharpest ``share`` of them alike."""
     errors = [x.rad() for x in (right - left * _column([x.mid() for x in start])).entries()]
-    sharpest = min(errors)
-    shares = np.array([to_float(sharpest / x) if x > 0 else 1.0 for x in errors])
+    sharp = sorted(errors)[int(share * len(errors))]
+    shares = np.array([to_float(sharp / x) if x > sharp else 1.0 for x in errors])
     matrix = np.array([[to_float(x) for x in row] for row in left.tolist()])
     if not np.all(np.isfinite(matrix)) or not np.all(np.isfinite(shares)):
         return None
