@@ -269,6 +269,20 @@ def test_refined_rows_keep_the_truth_and_gain_bits(width, seed):
         assert refined(row, noisy(strange, 200, rng)) is row
 
 
+def test_few_sharp_kinks_do_not_hide_what_only_rougher_ones_show():
+    rng, width = np.random.default_rng(0), 5
+    with ctx.workprec(400):
+        truth = [fmpq(int(x)) for x in rng.integers(1, 9, width)]
+        points = [[fmpq(int(x), 64) for x in rng.integers(1, 640, width)] for _ in range(24)]
+        for k, point in enumerate(points):
+            point[0] = point[0] if k >= 12 else fmpq(0)
+            point[-1] = -(fmpq(7) + sum(w * x for w, x in zip(truth[:-1], point, strict=False))) / truth[-1]
+        rough = noisy([[*truth, fmpq(7)]], 60, rng)[0]
+        row = Row(rough[:-1], rough[-1])
+        better = refined(row, [*noisy(points[:12], 300, rng), *noisy(points[12:], 200, rng)])
+        assert better.accuracy >= 170 > 64 > row.accuracy
+
+
 def test_what_linear_units_pass_on_may_be_negative():
     assert passed_on([[arb(-2), arb(-3), arb(4)]], np.array([True, False, False])) == [[arb(-2), arb(0), arb(4)]]
 
