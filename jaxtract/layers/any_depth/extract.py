@@ -138,6 +138,10 @@ class AnyDepth:
             context = counted.context = measured_context(counted, rng)
         settings = _deep_settings(context, options.resolution_bits)
         self.state = Recovery(counted, context, settings, rng, progress, options.widths)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """The steps, with nothing remembered of any kink."""
         self.signs = SignSources(self.state)
         self.layer_of_kink = LayerOfKink(self.state, self.signs)
         self.walked = WalkedRows(self.state, self.signs)
@@ -147,7 +151,7 @@ class AnyDepth:
         self.assembly = Assembly(self.state)
         self.output_reader = OutputReader(self.state, self.assembly)
         self.examiner = Examiner(
-            self.state, self.assembly, self.output_reader, options.verify_inputs, options.verify_lines
+            self.state, self.assembly, self.output_reader, self.options.verify_inputs, self.options.verify_lines
         )
 
     def run(self, keep: Callable[[Extraction], None] | None) -> Extraction:
@@ -197,6 +201,7 @@ class AnyDepth:
         self.state.slice = widened(self.state.measurer, before, line, self.state.settings)
         if self.state.slice is before:
             return False
+        self._prepare()
         self._begin([])
         return True
 
