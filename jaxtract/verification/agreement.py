@@ -60,6 +60,19 @@ class Verified:
     def agrees(self) -> bool:
         return not self.disagreements and not self.unexplained_kinks
 
+    def followed_by(self, later: Verified) -> Verified:
+        """What these and further queries said."""
+        bits = [b for b in (self.residual_bits, later.residual_bits) if b is not None]
+        return Verified(
+            self.inputs + later.inputs,
+            self.disagreements + later.disagreements,
+            self.lines + later.lines,
+            self.unexplained_kinks + later.unexplained_kinks,
+            min(bits, default=None),
+            max(self.size, later.size),
+            [*self.counterexamples, *later.counterexamples],
+        )
+
     def as_dict(self) -> dict[str, int | None]:
         return {
             "inputs": self.inputs,
