@@ -61,23 +61,6 @@ class Boundary:
     across: Coordinates
 
 
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """A place on the straight continuation of a boundary, and whether f bends there.
-
-    Attributes:
-        point: in float64.
-        bends: whether the boundary has come there.
-        level: for which it was asked.
-        rows: how many of that level were known.
-    """
-
-    point: np.ndarray
-    bends: bool
-    level: int
-    rows: int
-
-
 def _steps_behind(cell: Cell, gradients: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
     """Steps to where affine functions have changed their sign, for those that do so in the cell; at most PLACES.
 
@@ -96,16 +79,11 @@ def _steps_behind(cell: Cell, gradients: np.ndarray, values: np.ndarray, rng: np
 
 
 class Flatness:
-    """Remembers for every kink what was seen where; nothing is asked twice.
-
-    A place to which the boundary has not come, though no neuron of the layers before a level changes on the way, says
-    so of every level up to that one, and as long as no neuron is found that does change.
-    """
+    """Remembers for every kink and level what was seen; nothing is asked twice."""
 
     def __init__(self, state: Recovery):
         self.state = state
         self._seen: dict[tuple[Kink, int, int, bool], bool] = {}
-        self._asked: dict[Kink, list[Asked]] = {}
 
     def flat(self, level: int, kinks: Sequence[Kink]) -> list[bool]:
         """Whether the kinks can be those of neurons of ``level``; at most seven queries each, as ``measure``.
@@ -129,52 +107,18 @@ class Flatness:
     def _ask(self, level: int, kinks: Sequence[Kink]) -> list[bool]:
         pool, layers = self.state.pool, self.state.known(level - 1)
         pool.measure_one_axis([kink for kink in kinks if not pool.is_measured(kink)], self.state.rng)
-        patterns = pool.patterns(layers, pool.places(kinks))
         places: list[list[tuple[Coordinates, Coordinates]]] = []
         flat = []
-        for kink, pattern, known in zip(kinks, patterns, self._in_cells(level, kinks, patterns), strict=True):
-            bent_there, straight = any(place.bends for place in known), sum(not place.bends for place in known)
-            boundary = None if bent_there or straight >= PLACES else self._boundary(kink)
+        for kink, pattern in zip(kinks, pool.patterns(layers, pool.places(kinks)), strict=True):
+            boundary = self._boundary(kink)
             found = [] if boundary is None else self._far_places(level, pattern, boundary)
-            places.append(found[: PLACES - straight])
-            flat.append(bent_there or (boundary is not None and not found and not straight))
+            places.append(found[:PLACES])
+            flat.append(boundary is not None and not found)
         for turn in range(PLACES):
             asked = [i for i, found in enumerate(places) if len(found) > turn and not flat[i]]
             for i, seen in zip(asked, self._bends([places[i][turn] for i in asked]), strict=True):
                 flat[i] = seen
-                self._note(level, kinks[i], places[i][turn][0], seen)
         return flat
-
-    def _note(self, level: int, kink: Kink, place: Coordinates, bends: bool) -> None:
-        point = np.array([to_float(x) for x in place])
-        self._asked.setdefault(kink, []).append(Asked(point, bends, level, self._rows_of(level)))
-
-    def _rows_of(self, level: int) -> int:
-        layers = self.state.layers
-        return len(layers[level - 1].rows) if level <= len(layers) else 0
-
-    def _in_cells(self, level: int, kinks: Sequence[Kink], patterns: Sequence[Pattern]) -> list[list[Asked]]:
-        """What was asked of every kink that says something of this level.
-
-        Where the boundary has not come, any place within the cell; where it has, one that was chosen among the same
-        boundaries.
-        """
-        rows = self._rows_of(level)
-        telling = [
-            (k, place)
-            for k, kink in enumerate(kinks)
-            for place in self._asked.get(kink, ())
-            if not place.bends or (place.level, place.rows) == (level, rows)
-        ]
-        found: list[list[Asked]] = [[] for _ in kinks]
-        if telling:
-            heights = self.state.known(level - 1).values64(np.stack([place.point for _, place in telling]))
-            linear = self.state.known(level - 1).linear
-            for i, (k, place) in enumerate(telling):
-                sides = zip(heights, linear, patterns[k], strict=True)
-                if all(np.array_equal((z[i] > 0) | free, on) for z, free, on in sides):
-                    found[k].append(place)
-        return found
 
     def _bends(self, places: Sequence[tuple[Coordinates, Coordinates]]) -> list[bool]:
         if not places:

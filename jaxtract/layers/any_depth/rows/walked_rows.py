@@ -73,7 +73,7 @@ class WalkedRows:
             if not all(signs):
                 # No row is told from a wrong one where a sign that it needs is open.
                 size = FEWEST_WALKS
-        if level > 1 and all(signs) and not self.state.numbers.rough:
+        if level > 1 and all(signs) and self.state.numbers.few_bits and not self.state.numbers.rough:
             return self._one_for_each(level, kinks, size)
         if len(kinks) <= size:
             return kinks
