@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Container, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from flint import fmpq, fmpz
@@ -45,33 +45,24 @@ def crossings(pool: Pool, layers: KnownLayers) -> tuple[list[int], list[int]]:
     Where f is constant along a line nothing of a layer need be seen: zeros there are not counted. Where a neuron is
     on that is read with an open weight nothing is predicted.
     """
-    width = layers.widths[-1]
+    return counted(crossed_lines(pool, layers).values(), layers.widths[-1])
+
+
+def counted(lines: Iterable[Crossed], width: int) -> tuple[list[int], list[int]]:
+    """The same of lines whose zeros are known."""
     seen, unseen = np.zeros(width, dtype=int), np.zeros(width, dtype=int)
-    for i, line in enumerate(pool.lines):
-        if line.kinks:
-            crossed = _crossed(pool, i, layers)
-            seen += crossed.seen.sum(axis=0)
-            unseen += crossed.unseen.sum(axis=0)
+    for crossed in lines:
+        seen += crossed.seen.sum(axis=0)
+        unseen += crossed.unseen.sum(axis=0)
     return seen.tolist(), unseen.tolist()
 
 
-def unseen_zeros(pool: Pool, layers: KnownLayers, neurons: Container[int]) -> list[tuple[int, fmpq]]:
-    """Where on the lines neurons of the last of some exact layers are zero though no kink is there: (line, t)."""
-    found = []
-    for i, line in enumerate(pool.lines):
-        if not line.kinks or not line.dyadic or line.border:
-            continue
-        crossed = _crossed(pool, i, layers)
-        found += [
-            (i, crossed.zero(piece, neuron))
-            for piece, neuron in np.argwhere(crossed.unseen).tolist()
-            if neuron in neurons
-        ]
-    return found
+def crossed_lines(pool: Pool, layers: KnownLayers) -> dict[int, Crossed]:
+    """Where neurons of the last layer are zero, on every line that has kinks, by its place in the pool."""
+    return {i: _crossed(pool, i, layers) for i, line in enumerate(pool.lines) if line.kinks}
 
 
 def _crossed(pool: Pool, index: int, layers: KnownLayers) -> Crossed:
-    """Where neurons of the last layer are zero on a line that has kinks."""
     line = pool.lines[index]
     positions = [line.middle(0), *line.kinks, line.middle(len(line.kinks))]
     heights, scales = pool.heights(layers, [(index, t) for t in positions])

@@ -7,9 +7,10 @@ Whatever is told from pieces that run through a bump is wrong: gradients, and va
 
 from __future__ import annotations
 
+import numpy as np
 from flint import fmpq
 
-from jaxtract.layers.any_depth.kinks.foretold import crossings, unseen_zeros
+from jaxtract.layers.any_depth.kinks.foretold import counted, crossed_lines
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.rows.confirm_rows import OFTEN_SEEN, share_seen
 
@@ -37,6 +38,12 @@ class MissedBends:
 
     def _doubted(self, level: int) -> list[tuple[int, fmpq]]:
         layers = self.state.known(level)
-        counts = zip(*crossings(self.state.pool, layers), strict=True)
-        believed = {i for i, (seen, unseen) in enumerate(counts) if unseen and share_seen(seen, unseen) >= OFTEN_SEEN}
-        return unseen_zeros(self.state.pool, layers, believed) if believed else []
+        lines = crossed_lines(self.state.pool, layers)
+        seen, unseen = counted(lines.values(), layers.widths[-1])
+        believed = [share_seen(s, u) >= OFTEN_SEEN for s, u in zip(seen, unseen, strict=True)]
+        return [
+            (index, crossed.zero(piece, neuron))
+            for index, crossed in lines.items()
+            for piece, neuron in np.argwhere(crossed.unseen & believed).tolist()
+            if self.state.pool.lines[index].dyadic and not self.state.pool.lines[index].border
+        ]

@@ -130,7 +130,7 @@ def common_ratio(left: Sequence[Number], right: Sequence[Number]) -> Number | No
     factors = [a / b for a, b in zip(left, right, strict=True) if not vanishes(b) and not vanishes(a)]
     if not factors:
         return None
-    best = min(factors, key=lambda x: x.rad() / abs(x).mid() if isinstance(x, arb) else 0)
+    best = min(factors, key=lambda x: x.rad() / abs(x).mid())
     return None if any(a != best * b for a, b in zip(left, right, strict=True)) else best
 
 

@@ -89,16 +89,18 @@ class OutputReader:
 
     def _fit_output(self) -> Tail | None:
         self.state.progress.phase("output")
-        known = self.state.pool.known_values()
-        tail = self._fitted(known)
+        known, layers = self.state.pool.known_values(), self.state.known(len(self.state.layers))
+        told = bends(self.state.pool, layers) if self.state.numbers.exact else []
+        tail = self._fitted(known, told)
         if tail is not None:
             return tail
         # One piece with kinks that were not met contradicts everything.
-        quiet = quiet_places(self.state.pool, self.state.known(len(self.state.layers)))
-        return None if quiet.all() else self._fitted([value for value, kept in zip(known, quiet, strict=True) if kept])
+        quiet = quiet_places(self.state.pool, layers)
+        kept = [value for value, still in zip(known, quiet, strict=True) if still]
+        return None if quiet.all() else self._fitted(kept, told)
 
-    def _fitted(self, known: Sequence[tuple[Place, np.ndarray]]) -> Tail | None:
-        """The output layer from places where f is known."""
+    def _fitted(self, known: Sequence[tuple[Place, np.ndarray]], told: Sequence[np.ndarray | None]) -> Tail | None:
+        """The output layer from places where f is known, and how it bends with every neuron, as far as that is told."""
         layers = self.state.known(len(self.state.layers))
         heights, scales = self.state.pool.heights(layers, [place for place, _ in known])
         points = [self.state.pool.lines[i].point(t) for (i, t), _ in known] if layers.depth == 1 else []
@@ -115,7 +117,7 @@ class OutputReader:
             doubtful=values.at(doubtful),
             open_columns=sorted({i for row in self.state.layers[-1].rows for i in row.missing}),
             seen_at=[row.seen_at for row in self.state.layers[-1].rows],
-            bends=bends(self.state.pool, layers) if self.state.numbers.exact else (),
+            bends=told,
         )
 
     def _undisturbed(self, heights: Sequence[Matrix]) -> np.ndarray:
