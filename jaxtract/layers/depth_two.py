@@ -30,7 +30,8 @@ from jaxtract.oracle.oracle import Oracle
 from jaxtract.oracle.points import points_on_line, scattered
 from jaxtract.polish.fit_form import fit_form
 from jaxtract.polish.gauss_newton import MOST_PARAMETERS, Polished, polish
-from jaxtract.polish.one_layer import SeenGradient, polish_one_layer, seen_gradients
+from jaxtract.polish.layer_gradients import SeenGradient
+from jaxtract.polish.one_layer import polish_one_layer, seen_gradients
 from jaxtract.report.outcome import Extraction, Outcome
 from jaxtract.report.progress import NoProgressMeter, ProgressMeter
 from jaxtract.search.context_lines import Asker, LineSettings, search_lines, settings_for

@@ -1,33 +1,34 @@
 """One hidden layer with many parameters: every weight again, from inputs far from all boundaries.
 
-Once the hyperplanes are known roughly, f(x) = sum_h [z_h(x) > 0] c_h (w_h.x + b_h) + a is linear in what is unknown:
-the gradients at inputs of different activation patterns are a linear system with one small matrix for all coordinates.
-Where the rows are independent every pattern exists. At inputs where one neuron is on, all others off, and every
-boundary is equally far, steps are long and f is rounded from the terms of that neuron alone, be it ever so weak. So as
-many gradients as there are neurons give all rows to about the rounding of one answer, without a Jacobian of all
+Once the hyperplanes are known roughly, as many gradients as there are neurons, each at an input where one of them is
+on (``jaxtract.polish.layer_gradients``), give all rows to about the rounding of one answer, without a Jacobian of all
 parameters; gradients that were measured before, over long steps, take the place of some.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import math
 from collections.abc import Sequence
 
 import numpy as np
-from flint import fmpq_mat, fmpz
 from scipy.linalg import qr
 
 from jaxtract.measurement.affine_pieces import AffinePiece
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import CountingOracle
-from jaxtract.oracle.points import PointBatch
 from jaxtract.polish.gauss_newton import Polished
-from jaxtract.polish.rounding_steps import biases_from_steps
+from jaxtract.polish.layer_gradients import (
+    HALVES,
+    NEARER,
+    Layer,
+    SeenGradient,
+    measured_gradients,
+    patterns_by_error,
+    step_errors,
+    with_biases,
+    with_rows,
+)
 from precision.balls import to_float
 from precision.context import Context
-from precision.dyadic import from_float, from_float64
 from precision.rounded import RoundedContext
 
 LEAST_SPARED, SPARED_SHARE = 4, 16
@@ -38,41 +39,6 @@ REDUNDANT = 2
 
 ROUGHER = 256.0
 """Only gradients that are at most so many times rougher than new ones are used again."""
-
-HALVES = 8
-"""Values where a random half of the neurons is on: they show whether all of it fits together."""
-
-OFF, FARTHEST, NEARER = 4.0, 2.0**20, 0.25
-"""Distance of an input from all boundaries, for gradients and for values; farther where a constant is far larger."""
-
-WIDE_STEP = 2.0**-44
-"""Biases are read from the steps of the rounding of f where these are wider than that, against their rows."""
-
-LONGEST = 64.0
-"""Longest step of a difference, over 1 + the largest coordinate."""
-
-DEPENDENT = 1e-6
-"""Rows of length one with a singular value below this depend on each other."""
-
-INPUT_BITS, STEP_BITS = 16, 40
-"""Fractional bits of inputs and of steps."""
-
-INCONSISTENT = 8.0
-"""Residuals so many times the bound on the errors of the answers are not their rounding."""
-
-
-@dataclasses.dataclass(frozen=True)
-class SeenGradient:
-    """A gradient (outputs, inputs) of f at a point (inputs,), and bounds on the errors of its columns, (inputs,)."""
-
-    point: np.ndarray
-    gradient: np.ndarray
-    errors: np.ndarray
-
-    @functools.cached_property
-    def size(self) -> float:
-        """A typical error."""
-        return float(np.median(self.errors))
 
 
 def seen_gradients(context: Context, pieces: Sequence[AffinePiece]) -> list[SeenGradient]:
@@ -111,233 +77,29 @@ def polish_one_layer(
     context = oracle.context
     if len(network.weights) != 2 or network.skips or network.widths[1] == 0:
         return None
-    layer = _Layer.of(network)
+    layer = Layer.of(network)
     if not isinstance(context, RoundedContext) or context.error_unit is None or layer.inverse is None:
         return None
     unit = to_float(context.error_unit)
     constant = max(abs(to_float(x)) for x in network.biases[1].entries())
     candidates = layer.off_boundaries(layer.distances(constant), 0, rng, context.point_bits)[: layer.width]
-    enough = ROUGHER * np.median(layer.errors(candidates, unit))
+    enough = ROUGHER * np.median(step_errors(candidates, layer.steps(candidates), unit))
     best = sorted((g for g in seen if g.size <= enough), key=lambda g: g.size)
     spared = min(len(best), max(LEAST_SPARED, layer.width // SPARED_SHARE))
     best = best[: REDUNDANT * spared]
     points = candidates[_not_known(layer, best)[: layer.width - spared]]
     nearer = layer.off_boundaries(NEARER, HALVES, rng, context.point_bits)
-    values, around = _ask(oracle, points, layer.steps(points), nearer)
-    found = [
-        SeenGradient(x, (beside - value).T / step, errors)
-        for x, beside, value, step, errors in zip(
-            points, around, values[: len(points)], layer.steps(points), layer.errors(points, unit), strict=True
-        )
-    ]
-    rows = _with_rows(layer, [*found, *best])
-    return None if rows is None else _with_biases(oracle, rows, np.concatenate([points, nearer]), values, unit)
+    found, values = measured_gradients(oracle, points, layer.steps(points), nearer, unit)
+    rows = with_rows(layer, [*found, *best])
+    return None if rows is None else with_biases(oracle, rows, np.concatenate([points, nearer]), values, unit)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Layer:
-    """A network of one hidden layer in float64.
-
-    Shapes: weights (width, inputs), biases (width,), outgoing (outputs, width). ``roughness``, (width, inputs), bounds
-    the errors of the weights where these are known.
-    """
-
-    weights: np.ndarray
-    biases: np.ndarray
-    outgoing: np.ndarray
-    roughness: np.ndarray | None = None
-
-    @classmethod
-    def of(cls, network: ExactNetwork) -> _Layer:
-        weights, outgoing = (np.array([[to_float(x) for x in row] for row in w.tolist()]) for w in network.weights)
-        return cls(weights, np.array([to_float(x) for x in network.biases[0].entries()]), outgoing)
-
-    @property
-    def width(self) -> int:
-        return len(self.biases)
-
-    @functools.cached_property
-    def lengths(self) -> np.ndarray:
-        return np.linalg.norm(self.weights, axis=1)
-
-    @functools.cached_property
-    def inverse(self) -> np.ndarray | None:
-        """(inputs, width), of the rows scaled to length one; None where they depend on each other."""
-        if self.width > self.weights.shape[1] or not self.lengths.all():
-            return None
-        left, sizes, right = np.linalg.svd(self.weights / self.lengths[:, None], full_matrices=False)
-        return (right.T / sizes) @ left.T if sizes[-1] > DEPENDENT else None
-
-    def heights(self, points: np.ndarray) -> np.ndarray:
-        return points @ self.weights.T + self.biases
-
-    def on(self, points: np.ndarray) -> np.ndarray:
-        """Which neurons are on, as 1 and 0, (points, width)."""
-        return (self.heights(points) > 0).astype(np.float64)
-
-    def distances(self, constant: float) -> np.ndarray:
-        """How far from all boundaries each neuron is measured, (width,): the constant must not outweigh its terms."""
-        jumps = np.max(np.abs(self.outgoing), axis=0) * self.lengths
-        with np.errstate(divide="ignore"):
-            return np.clip(constant / jumps, OFF, FARTHEST)
-
-    def on_boundaries(self, neurons: np.ndarray) -> np.ndarray:
-        """Inputs on the boundaries of some neurons, where all others are off: (neurons, inputs)."""
-        assert self.inverse is not None
-        wanted = OFF * (np.eye(self.width)[neurons] - 1)
-        return (wanted - self.biases / self.lengths) @ self.inverse.T
-
-    def off_boundaries(
-        self, distance: float | np.ndarray, halves: int, rng: np.random.Generator, point_bits: int | None
-    ) -> np.ndarray:
-        """Inputs ``distance`` from every boundary, at which one neuron is on, or none or all, then a random half.
-
-        ``distance``: one for all; or one for each neuron, the largest of them for the others.
-
-        Where one neuron is on, f is rounded from its terms alone, be it ever so weak. (width + 2 + halves, inputs), on
-        a grid coarse enough for steps to the longest when points have few bits.
-        """
-        assert self.inverse is not None
-        one, none = 2.0 * np.eye(self.width) - 1, -np.ones((1, self.width))
-        wanted = np.concatenate([one, none, -none, rng.choice([-1.0, 1.0], (halves, self.width))])
-        away = np.full(len(wanted), np.max(distance))
-        away[: self.width] = distance
-        inputs = (wanted * away[:, None] - self.biases / self.lengths) @ self.inverse.T
-        bits = float(INPUT_BITS)
-        if point_bits is not None:
-            farthest = (1 + LONGEST) * (1 + np.max(np.abs(inputs)))
-            bits = min(bits, point_bits - np.ceil(np.log2(farthest)))
-        return np.round(inputs * 2.0**bits) / 2.0**bits
-
-    def steps(self, points: np.ndarray) -> np.ndarray:
-        """Powers of two, shorter than the way to any boundary along a coordinate: (points, inputs)."""
-        sizes, heights = np.abs(self.weights), np.abs(self.heights(points))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            reach = np.stack([np.nanmin(z[:, None] / sizes, axis=0) for z in heights])
-        longest = LONGEST * (1 + np.max(np.abs(points), axis=1, keepdims=True))
-        return np.exp2(np.floor(np.log2(np.clip(reach / 2, 2.0**-STEP_BITS, longest))))
-
-    def errors(self, points: np.ndarray, unit: float) -> np.ndarray:
-        """Bounds on the errors of derivatives, (points, inputs): of two answers, over a step."""
-        return 2 * unit * (1 + np.max(np.abs(points), axis=1))[:, None] / self.steps(points)
-
-
-def _system(layer: _Layer, gradients: Sequence[SeenGradient]) -> np.ndarray:
-    """Which neurons gradients are made of, by how well they are known: (gradients, width)."""
-    if not gradients:
-        return np.empty((0, layer.width))
-    return layer.on(np.stack([g.point for g in gradients])) / np.array([g.size for g in gradients])[:, None]
-
-
-def _not_known(layer: _Layer, seen: Sequence[SeenGradient]) -> np.ndarray:
+def _not_known(layer: Layer, seen: Sequence[SeenGradient]) -> np.ndarray:
     """The neurons in the order in which they are to be measured by themselves, those first that were seen least."""
     if not seen:
         return np.arange(layer.width)
     # In units of their own jumps, an error is worst for the weakest.
     jumps = np.linalg.norm(layer.outgoing, axis=0) * layer.lengths
-    *_, basis = np.linalg.svd(_system(layer, seen) * jumps, full_matrices=False)
+    *_, basis = np.linalg.svd(patterns_by_error(layer, seen) * jumps, full_matrices=False)
     *_, order = qr(((np.eye(layer.width) - basis.T @ basis) / jumps[:, None]).T, mode="economic", pivoting=True)
     return order
-
-
-def _ask(
-    oracle: CountingOracle, points: np.ndarray, steps: np.ndarray, others: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """(f at the points and the others, f a step along every coordinate of the points), in one batch.
-
-    Shapes (points + others, outputs) and (points, inputs, outputs).
-    """
-    count, inputs = points.shape
-    rest = count + len(others)
-    batch = PointBatch(
-        from_float64(np.concatenate([points, others])),
-        None,
-        (*range(rest), *(i for i in range(count) for _ in range(inputs))),
-        (*(0 for _ in range(rest)), *(k for _ in range(count) for k in range(inputs))),
-        (*(fmpz(0) for _ in range(rest)), *(fmpz(int(s * 2.0**STEP_BITS)) for s in steps.ravel())),
-        STEP_BITS,
-    )
-    answers = oracle.ask(batch, "measure")
-    numbers = np.array([to_float(oracle.context.rational(x)) for x in answers.ravel()]).reshape(answers.shape)
-    return numbers[:rest], numbers[rest:].reshape(count, inputs, -1)
-
-
-def _with_rows(layer: _Layer, gradients: Sequence[SeenGradient]) -> _Layer | None:
-    """The rows and outgoing weights that fit the gradients; None where these contradict each other."""
-    sizes = np.array([g.size for g in gradients])
-    errors = np.stack([g.errors for g in gradients]) / sizes[:, None]
-    outputs, inputs = gradients[0].gradient.shape
-    right = np.stack([g.gradient.ravel() / g.size for g in gradients])
-    jumps, inverse, rest = _refined(_system(layer, gradients), right)
-    if np.any(np.abs(rest.reshape(len(gradients), outputs, inputs)) > INCONSISTENT * errors[:, None, :]):
-        return None
-    weights, outgoing = np.empty_like(layer.weights), np.empty_like(layer.outgoing)
-    for h, jump in enumerate(jumps.reshape(layer.width, outputs, inputs)):
-        # A jump is of rank one; the length of a row is free and stays what it was.
-        row = np.linalg.svd(jump, full_matrices=False)[2][0] * layer.lengths[h]
-        weights[h] = row if row @ layer.weights[h] > 0 else -row
-        outgoing[:, h] = jump @ weights[h] / (row @ row)
-    if not outgoing.any(axis=0).all():
-        return None
-    roughness = np.sqrt(inverse**2 @ errors**2) / np.linalg.norm(outgoing, axis=0)[:, None]
-    return _Layer(weights, layer.biases, outgoing, roughness)
-
-
-def _with_biases(
-    oracle: CountingOracle, layer: _Layer, points: np.ndarray, values: np.ndarray, unit: float
-) -> Polished | None:
-    """Biases and the constant from values (points, outputs), linear once the rows are known."""
-    assert layer.roughness is not None
-    outputs, on = len(layer.outgoing), layer.on(points)
-    # Sums of many terms, longer than the answers they are held against.
-    inner = points.astype(np.longdouble) @ layer.weights.astype(np.longdouble).T
-    rest = values - (on * inner) @ layer.outgoing.astype(np.longdouble).T
-    spread = np.sqrt((points**2) @ (layer.roughness**2).T)
-    errors = unit * (1 + np.max(np.abs(points), axis=1))[:, None] + np.sqrt((on * spread**2) @ (layer.outgoing**2).T)
-    constants = np.broadcast_to(np.eye(outputs), (len(points), outputs, outputs))
-    system = np.concatenate([on[:, None, :] * layer.outgoing, constants], axis=2).reshape(-1, layer.width + outputs)
-    weights = 1 / errors.ravel()
-    system, right = system * weights[:, None], rest.ravel() * weights
-    # Values of many neurons are rounded from more than one bias: they only show whether all fits together.
-    single = np.repeat(on.sum(axis=1) <= 1, outputs)
-    solution, inverse, _ = _refined(system[single], right[single, None])
-    if np.max(np.abs(right - system.astype(np.longdouble) @ solution[:, 0])) > INCONSISTENT:
-        return None
-    biases, constant = solution[: layer.width, 0], solution[layer.width :, 0]
-    rough = np.linalg.norm(inverse, axis=1)
-    hidden = np.maximum(np.max(np.abs(layer.weights), axis=1), np.abs(biases))
-    none = np.flatnonzero(on.sum(axis=1) == 0)
-    if outputs == 1 and len(none):
-        still = float(values[none[0], 0])
-        weak = np.flatnonzero(np.spacing(abs(still)) > WIDE_STEP * hidden * np.abs(layer.outgoing[0]))
-        if len(weak):
-            known = dataclasses.replace(layer, biases=biases)
-            sharper, errors = biases_from_steps(
-                oracle, known.on_boundaries(weak), layer.weights[weak], biases[weak], layer.outgoing[0, weak], still
-            )
-            biases[weak], rough[weak] = sharper, np.minimum(rough[weak], errors)
-    outer = np.maximum(np.max(np.abs(layer.outgoing), axis=1), np.abs(constant))
-    shares = [
-        np.max(layer.roughness / hidden[:, None]),
-        np.max(rough[: layer.width] / hidden),
-        np.max(rough[layer.width :] / outer),
-    ]
-    network = ExactNetwork(
-        (_rational(layer.weights), _rational(layer.outgoing)),
-        (_rational(biases[:, None]), _rational(constant[:, None])),
-    )
-    return Polished(network, max(0, math.floor(-math.log2(max(shares)))), 0, np.empty((0, points.shape[1])))
-
-
-def _refined(system: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(least squares solution, pseudo-inverse, what is left), with one step of refinement for the solver's rounding."""
-    inverse = np.linalg.pinv(system)
-    wide, target = system.astype(np.longdouble), right.astype(np.longdouble)
-    solution = (inverse @ right.astype(np.float64)).astype(np.longdouble)
-    solution = solution + inverse @ (target - wide @ solution).astype(np.float64)
-    return solution.astype(np.float64), inverse, (target - wide @ solution).astype(np.float64)
-
-
-def _rational(values: np.ndarray) -> fmpq_mat:
-    rows, columns = values.shape
-    return fmpq_mat(rows, columns, [from_float(float(x)) for x in values.ravel()])
