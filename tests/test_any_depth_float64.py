@@ -23,6 +23,7 @@ from jaxtract.layers.any_depth.walk.joint_form import JointForm
 from jaxtract.layers.any_depth.walk.row_system import InconsistentRow, determined, sign_of
 from jaxtract.layers.any_depth.walk.star import common_ratio, roughest, roughness, star_around
 from jaxtract.measurement.balls import measured_profile, measuring
+from jaxtract.measurement.bend_test import bends
 from jaxtract.measurement.gradients import gradients_on_line
 from jaxtract.measurement.noise import measure_noise, measured_context
 from jaxtract.network.canonical import canonical_form, float64_scaled
@@ -31,6 +32,7 @@ from jaxtract.oracle.counting import CountingOracle
 from jaxtract.report.progress import NoProgressMeter
 from jaxtract.search.context_lines import search_line, settings_for
 from jaxtract.search.lines import Line, LineProfile
+from jaxtract.search.random_lines import random_line
 from precision.balls import ball, independent_sum, to_float, vanishes
 from precision.dyadic import from_float, power_of_two
 from precision.estimates import NoFitError, combined, fitted, improved
@@ -70,6 +72,20 @@ def test_deep_networks_from_doubles(widths, seed):
     assert found.accuracy_bits is not None and found.accuracy_bits <= reached
     assert reached >= 43
     assert found.queries.total < 25 * network.exact().parameters + 1500
+
+
+@pytest.mark.parametrize(
+    ("widths", "seed", "deep"),
+    [((40, 40, 1), 0, False), ((40, 40, 1), 3, False), ((80, 30, 1), 4, False), ((12, 8, 8, 1), 0, True)],
+)
+def test_bend_test_tells_the_depth_from_doubles(widths, seed, deep):
+    """A boundary that is missed far out since its slope is known roughly does not bend."""
+    rng = np.random.default_rng(seed)
+    asker = CountingOracle(numpy_oracle(he(widths, seed)), float64())
+    asker.context = measured_context(asker, rng)
+    line = random_line(widths[0], rng)
+    profile = search_line(asker, line, settings_for(asker.context))
+    assert bends(asker, line, profile, rng, kinks=len(profile.kinks)) is deep
 
 
 def test_noise_is_that_of_the_oracle():

@@ -8,6 +8,7 @@ sides. A deeper neuron's boundary has bent away long before (Rolnick and Koerdin
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from flint import fmpq
@@ -22,11 +23,11 @@ from precision.balls import BallContext, middle, radius
 from precision.dyadic import dyadic_matrix, floor_log2, power_of_two, round_to_grid
 from precision.rounded import RoundedContext
 
-FAR = (fmpq(64), fmpq(-64))
-"""How far out in the random direction a boundary is looked for, in units of 1 + the largest kink position."""
+FAR = (fmpq(64), fmpq(32), fmpq(16), fmpq(8), fmpq(4), fmpq(2))
+"""How far out in the random direction a boundary is looked for, in units of 1 + the largest kink position.
 
-ROUGH_FAR = (fmpq(64), fmpq(32), fmpq(16), fmpq(8), fmpq(4), fmpq(2))
-"""The same where answers are rough: the farthest that their errors allow."""
+The first, and where it is not met there, or where answers are rough, the farthest at which errors leave no doubt.
+"""
 
 ROUGH_SHARE, ROUGH_FEWEST = 0.4, 2
 """There f has more than one hidden layer if so many of the kinks tested, and so large a share of them, bend."""
@@ -86,10 +87,18 @@ def _bends(asker: Asker, line: Line, profile: LineProfile, rng: np.random.Genera
     size = size if asker.context.point_bits is None else 1 << (ROUGH_DIRECTION_BITS - 1)
     across = [fmpq(int(x), size) for x in rng.integers(-size, size, size=len(line.base), endpoint=True)]
     boundaries = _boundaries(asker, line, profile, chosen, across)
+    if not boundaries:
+        return False
     if not asker.context.rough:
-        return bool(boundaries) and not all(_bends_far_out(asker, line, across, boundaries))
-    boundaries = [boundary for boundary in boundaries if _far(asker, line, boundary)]
-    straight = _bends_far_out(asker, line, across, boundaries) if boundaries else []
+        met = _straight_far_out(asker, line, across, boundaries, [FAR[0]] * len(boundaries))
+        boundaries = [boundary for boundary, found in zip(boundaries, met, strict=True) if not found]
+    far = [_far(asker, line, boundary) for boundary in boundaries]
+    if not asker.context.rough and FAR[0] in far:
+        return True
+    doubtful = [(boundary, share) for boundary, share in zip(boundaries, far, strict=True) if share]
+    straight = _straight_far_out(asker, line, across, *zip(*doubtful, strict=True)) if doubtful else []
+    if not asker.context.rough:
+        return not all(straight)
     # A kink among rough answers may be two that were taken for one, whose boundary is nowhere.
     return straight.count(False) >= max(ROUGH_SHARE * len(straight), ROUGH_FEWEST)
 
@@ -137,15 +146,15 @@ def _beside(asker: Asker, boundary: _Boundary) -> fmpq:
 
 
 def _far(asker: Asker, line: Line, boundary: _Boundary) -> fmpq:
-    """Where answers are rough: the farthest place at which a straight boundary would certainly show, 0 if none does."""
-    context = asker.context
-    assert isinstance(context, BallContext) and isinstance(context.rounded, RoundedContext)
-    unit, beside = context.rounded.error_unit or fmpq(0), _beside(asker, boundary)
-    for share in ROUGH_FAR:
+    """The farthest place at which a straight boundary would certainly show, 0 if none does."""
+    context, beside = asker.context, _beside(asker, boundary)
+    rounded = context.rounded if isinstance(context, BallContext) else None
+    unit = rounded.error_unit if isinstance(rounded, RoundedContext) else None
+    for share in FAR:
         s = share * boundary.unit
         reach = _reach(line, boundary.position - boundary.slope * s, s)
         error = boundary.errors[0] + boundary.errors[1] * s
-        if 4 * error < beside and 16 * unit * (1 + reach) < boundary.bend * beside:
+        if 4 * error < beside and 16 * (unit or 0) * (1 + reach) < boundary.bend * beside:
             return share
     return fmpq(0)
 
@@ -155,15 +164,14 @@ def _reach(line: Line, t: fmpq, s: fmpq) -> fmpq:
     return max(abs(x) for x in line.base) + abs(t) + abs(s)
 
 
-def _bends_far_out(asker: Asker, line: Line, across: list[fmpq], boundaries: list[_Boundary]) -> list[bool]:
-    """For every boundary: is there a kink on its straight continuation, on both sides?"""
+def _straight_far_out(
+    asker: Asker, line: Line, across: list[fmpq], boundaries: Sequence[_Boundary], far: Sequence[fmpq]
+) -> list[bool]:
+    """For every boundary: is there a kink on its straight continuation, so far out on both sides?"""
     rows = []
-    for boundary in boundaries:
+    for boundary, share in zip(boundaries, far, strict=True):
         beside = _beside(asker, boundary)
-        for share in FAR:
-            s = share * boundary.unit
-            if asker.context.rough:
-                s = s / FAR[0] * _far(asker, line, boundary)
+        for s in (share * boundary.unit, -share * boundary.unit):
             t = boundary.position - boundary.slope * s
             if asker.context.point_bits is None:
                 t = round_to_grid(t, GRID_BITS - floor_log2(beside))
@@ -174,5 +182,5 @@ def _bends_far_out(asker: Asker, line: Line, across: list[fmpq], boundaries: lis
                     [p + (t + step) * v + s * u for p, v, u in zip(line.base, line.direction, across, strict=True)]
                 )
     answers = asker.ask(scattered(dyadic_matrix(rows, len(line.base))), "measure")
-    answers = answers.reshape(len(boundaries), len(FAR), 3, -1)
+    answers = answers.reshape(len(boundaries), 2, 3, -1)
     return [all(bent(three) for three in sides) for sides in answers]
