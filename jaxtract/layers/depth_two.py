@@ -1,8 +1,9 @@
 """Networks of one hidden layer, of any width, in any position.
 
 One line crosses every hyperplane. Its affine pieces, measured in all coordinates, differ by one neuron
-each; their sum is the function. What fresh queries refute is searched again as the residual, until nothing
-is left (Daniely and Granot 2023, Theorem 1; worst cases: Chen, Klivans, Meka 2021).
+each; their sum is the function. From doubles (no rougher answers) the pieces are measured on a slice of few dimensions
+where that spares queries, and only then the neurons in all coordinates. What fresh queries refute is searched again as
+the residual, until nothing is left (Daniely and Granot 2023, Theorem 1; worst cases: Chen, Klivans, Meka 2021).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from flint import fmpq
 
+from jaxtract.layers.lifted_layer import independent_rows, lifted_layer
 from jaxtract.measurement.affine_pieces import AffinePiece, measure_pieces
 from jaxtract.measurement.bend_test import bends
 from jaxtract.measurement.jumps import ridges_between
@@ -29,9 +31,9 @@ from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.oracle import Oracle
 from jaxtract.oracle.points import points_on_line, scattered
 from jaxtract.polish.fit_form import fit_form
-from jaxtract.polish.gauss_newton import MOST_PARAMETERS, Polished, polish
+from jaxtract.polish.gauss_newton import MOST_PARAMETERS, Polished
 from jaxtract.polish.layer_gradients import SeenGradient
-from jaxtract.polish.one_layer import polish_one_layer, seen_gradients
+from jaxtract.polish.one_layer import polish_shallow, seen_gradients
 from jaxtract.report.outcome import Extraction, Outcome
 from jaxtract.report.progress import NoProgressMeter, ProgressMeter
 from jaxtract.search.context_lines import Asker, LineSettings, search_lines, settings_for
@@ -45,6 +47,9 @@ from precision.dyadic import dyadic_matrix, power_of_two
 
 FEWEST_BEND_TESTS, MOST_BEND_TESTS, QUERIES_A_TEST = 4, 12, 8
 """Kinks of the first line on which the depth is tested; more where a gradient costs more."""
+
+INPUTS_ON_SLICE = 16
+"""Fresh inputs of a slice, two of every scale, that show what a line lacks there."""
 
 NEARLY_BITS = 6
 """Bits to which a form must be right, at every fresh query, to be refined before anything is searched again."""
@@ -153,6 +158,8 @@ class DepthTwo:
         self.form = RidgeForm.zero(context, oracle.inputs, oracle.outputs)
         self.verified = Verified()
         self.polished: Polished | None = None
+        self.lifted: Polished | None = None
+        self.by_slice = measure is None
         self.seen: list[SeenGradient] = []
         self.sightings = Sightings()
         self.clusters: list[Cluster] = []
@@ -214,7 +221,7 @@ class DepthTwo:
         for _ in range(self.options.rounds):
             self._search_residual(base)
             self.progress.phase("verify")
-            self.verified = self._verified(self.form.network())
+            self.verified = self._verified(self.form.network() if self.lifted is None else self.lifted.network)
             if self.verified.agrees:
                 polished = self._polish()
                 if polished or not self.context.rough:
@@ -240,10 +247,13 @@ class DepthTwo:
         """Where answers are doubles all parameters together say more than each by itself; kept when it verifies."""
         if self.context.name != "float64":
             return False
+        if self.lifted is not None and self.verified.agrees:
+            self.polished = self.lifted
+            return True
         self.progress.phase("polish")
         try:
             signed = solve_signs(self.form, lattice_limit=self.options.lattice_limit)
-            polished = self._refined(signed.network)
+            polished = polish_shallow(self.oracle, signed.network, self.rng, self.seen)
             if polished is None:
                 return False
             verified = self._verified(polished.network)
@@ -255,17 +265,6 @@ class DepthTwo:
         if verified.agrees and not loose:
             self.polished, self.verified = polished, verified
         return verified.agrees and not loose
-
-    def _refined(self, network: ExactNetwork) -> Polished | None:
-        """Row by row where that can be; else by all parameters together, if they are not too many."""
-        few = network.parameters <= MOST_PARAMETERS
-        if few and self.context.rough:
-            return polish(self.oracle, network, self.rng)
-        found = polish_one_layer(self.oracle, network, self.rng, [] if few else self.seen)
-        if found is None and not few:
-            # A gradient whose step left its region contradicts the others: it is asked again.
-            found = polish_one_layer(self.oracle, network, self.rng)
-        return polish(self.oracle, network, self.rng) if found is None and few else found
 
     def _verified(self, network: ExactNetwork) -> Verified:
         return verify(
@@ -279,6 +278,7 @@ class DepthTwo:
 
     def _search_residual(self, base: list[fmpq] | None) -> None:
         """One line through ``base``; everything that it shows is added to the form."""
+        self.lifted = None
         asker: Asker = self.oracle
         settings = self._line_settings()
         if base is not None and not self.context.rough:
@@ -308,7 +308,43 @@ class DepthTwo:
             tests = MOST_BEND_TESTS if self.context.few_bits else _bend_tests(line, profile)
             if self.test_bends and bends(self.oracle, line, profile, self.rng, kinks=tests):
                 raise Deeper
+            if self.by_slice and self._lift(line, profile):
+                return
         self._measure(asker, line, profile)
+
+    def _lift(self, line: Line, profile: LineProfile) -> bool:
+        """Whether the layer was found by way of a slice around the first line; it is not verified."""
+
+        def solved(oracle: Oracle, straight: Line) -> ExactNetwork | None:
+            options = dataclasses.replace(self.options, verify_inputs=INPUTS_ON_SLICE, verify_lines=0)
+            inner = DepthTwo(oracle, self.context, options, self.progress)
+            inner.oracle.count, inner.by_slice = self.oracle.count, False
+            return inner.settled(straight, profile)
+
+        def keep(network: ExactNetwork) -> None:
+            self.form = RidgeForm.of_network(self.context, network)
+
+        self.lifted = lifted_layer(self.oracle, line, len(profile.kinks), self.rng, solved, keep)
+        if self.lifted is not None:
+            keep(self.lifted.network)
+        return self.lifted is not None
+
+    def settled(self, line: Line, profile: LineProfile) -> ExactNetwork | None:
+        """The network from a line that was searched, and what it lacks; None where signs stay open."""
+        self.first_line = (line, profile)
+        self.kinks_seen.append(len(profile.kinks))
+        self._measure(self.oracle, line, profile)
+        for _ in range(self.options.rounds):
+            if not independent_rows(self.form):
+                return None
+            self.verified = self._verified(self.form.network())
+            if self.verified.agrees or self._nearly_right():
+                signed = solve_signs(self.form, lattice_limit=0)
+                return signed.network if signed.method is SignMethod.LINEAR else None
+            self._search_residual(self.verified.counterexamples[0])
+            if self._bends():
+                raise Deeper
+        return None
 
     def _by_differences(
         self, asker: Asker, line: Line, profile: LineProfile, known: RidgeForm

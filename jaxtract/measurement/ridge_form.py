@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
+from flint import fmpq
 
 from jaxtract.network.exact_network import ExactNetwork
 from precision.context import Context, Number, rational_array, rational_matrix
@@ -43,6 +44,20 @@ class RidgeForm:
     @classmethod
     def zero(cls, context: Context, inputs: int, outputs: int) -> RidgeForm:
         return cls(context, [], context.zeros(outputs, inputs), context.zeros(outputs))
+
+    @classmethod
+    def of_network(cls, context: Context, network: ExactNetwork) -> RidgeForm:
+        """The form of a network of one hidden layer whose hyperplanes are distinct."""
+        (hidden, outer), (offsets, last) = network.weights, network.biases
+        rows, biases, columns = hidden.tolist(), offsets.entries(), outer.transpose().tolist()
+        ridges = [
+            oriented_ridge(context, context.array(row), context.number(bias), context.array(column))
+            for row, bias, column in zip(rows, biases, columns, strict=True)
+        ]
+        half = fmpq(1, 2)
+        matrix, constant = outer * hidden * half, outer * offsets * half + last
+        shape = matrix.nrows(), matrix.ncols()
+        return cls(context, ridges, context.array(matrix.entries()).reshape(shape), context.array(constant.entries()))
 
     def add(self, ridges: Iterable[Ridge], matrix: np.ndarray, constant: np.ndarray) -> RidgeForm:
         """The sum of two forms; bends on the same hyperplane are added and vanish when they cancel."""

@@ -18,7 +18,7 @@ from flint import fmpq_mat, fmpz
 
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import CountingOracle
-from jaxtract.oracle.points import PointBatch
+from jaxtract.oracle.points import PointBatch, scattered
 from jaxtract.polish.gauss_newton import Polished
 from jaxtract.polish.rounding_steps import biases_from_steps
 from precision.balls import to_float
@@ -77,6 +77,12 @@ class Layer:
     def of(cls, network: ExactNetwork) -> Layer:
         weights, outgoing = (np.array([[to_float(x) for x in row] for row in w.tolist()]) for w in network.weights)
         return cls(weights, np.array([to_float(x) for x in network.biases[0].entries()]), outgoing)
+
+    def network(self, constant: np.ndarray | None = None) -> ExactNetwork:
+        """With the constant (outputs,), zero unless told."""
+        last = np.zeros(len(self.outgoing)) if constant is None else constant
+        inner, outer = (_rational(x) for x in (self.weights, self.outgoing))
+        return ExactNetwork((inner, outer), (_rational(self.biases[:, None]), _rational(last[:, None])))
 
     @property
     def width(self) -> int:
@@ -137,11 +143,19 @@ class Layer:
 
     def steps(self, points: np.ndarray) -> np.ndarray:
         """Powers of two, shorter than the way to any boundary along a coordinate: (points, inputs)."""
-        sizes, heights = np.abs(self.weights), np.abs(self.heights(points))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            reach = np.stack([np.nanmin(z[:, None] / sizes, axis=0) for z in heights])
-        longest = LONGEST * (1 + np.max(np.abs(points), axis=1, keepdims=True))
-        return np.exp2(np.floor(np.log2(np.clip(reach / 2, 2.0**-STEP_BITS, longest))))
+        return steps_within(points, self.heights(points), self.weights)
+
+
+def steps_within(points: np.ndarray, heights: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Powers of two, shorter than the way along a coordinate to where a height (points, width) is zero.
+
+    Shape (points, coordinates), as weights (width, coordinates) have them.
+    """
+    sizes = np.abs(weights)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reach = np.stack([np.nanmin(z[:, None] / sizes, axis=0) for z in np.abs(heights)])
+    longest = LONGEST * (1 + np.max(np.abs(points), axis=1, keepdims=True))
+    return np.exp2(np.floor(np.log2(np.clip(reach / 2, 2.0**-STEP_BITS, longest))))
 
 
 def step_errors(points: np.ndarray, steps: np.ndarray, unit: float) -> np.ndarray:
@@ -178,10 +192,15 @@ def measured_gradients(
     return found, values
 
 
+def values_at(oracle: CountingOracle, points: np.ndarray) -> np.ndarray:
+    """f at points, (points, outputs)."""
+    return _answers(oracle, scattered(from_float64(points)))
+
+
 def values_beside(
     oracle: CountingOracle, points: np.ndarray, rows: np.ndarray, axes: np.ndarray, steps: np.ndarray
 ) -> np.ndarray:
-    """f at points[rows] a step along coordinates, (rows, outputs); the steps are powers of two or zero."""
+    """f at points[rows] a step along coordinates, (rows, outputs); the steps are on the grid 2^-STEP_BITS."""
     batch = PointBatch(
         from_float64(points),
         None,
@@ -190,6 +209,10 @@ def values_beside(
         tuple(fmpz(int(s * 2.0**STEP_BITS)) for s in steps),
         STEP_BITS,
     )
+    return _answers(oracle, batch)
+
+
+def _answers(oracle: CountingOracle, batch: PointBatch) -> np.ndarray:
     answers = oracle.ask(batch, "measure")
     return np.array([to_float(oracle.context.rational(x)) for x in answers.ravel()]).reshape(answers.shape)
 
@@ -254,10 +277,7 @@ def with_biases(
         np.max(rough[: layer.width] / hidden),
         np.max(rough[layer.width :] / outer),
     ]
-    network = ExactNetwork(
-        (_rational(layer.weights), _rational(layer.outgoing)),
-        (_rational(biases[:, None]), _rational(constant[:, None])),
-    )
+    network = dataclasses.replace(layer, biases=biases).network(constant)
     return Polished(network, max(0, math.floor(-math.log2(max(shares)))), 0, np.empty((0, points.shape[1])))
 
 

@@ -15,7 +15,7 @@ from scipy.linalg import qr
 from jaxtract.measurement.affine_pieces import AffinePiece
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import CountingOracle
-from jaxtract.polish.gauss_newton import Polished
+from jaxtract.polish.gauss_newton import MOST_PARAMETERS, Polished, polish
 from jaxtract.polish.layer_gradients import (
     HALVES,
     NEARER,
@@ -54,6 +54,20 @@ def seen_gradients(context: Context, pieces: Sequence[AffinePiece]) -> list[Seen
         error = 2 * unit * (1 + float(np.max(np.abs(point)))) / to_float(piece.place[1])
         found.append(SeenGradient(point, gradient.reshape(piece.gradient.shape), np.full(len(point), error)))
     return found
+
+
+def polish_shallow(
+    oracle: CountingOracle, network: ExactNetwork, rng: np.random.Generator, seen: Sequence[SeenGradient]
+) -> Polished | None:
+    """One hidden layer row by row where that can be; else by all parameters together, if they are not too many."""
+    few = network.parameters <= MOST_PARAMETERS
+    if few and oracle.context.rough:
+        return polish(oracle, network, rng)
+    found = polish_one_layer(oracle, network, rng, [] if few else seen)
+    if found is None and not few:
+        # A gradient whose step left its region contradicts the others: it is asked again.
+        found = polish_one_layer(oracle, network, rng)
+    return polish(oracle, network, rng) if found is None and few else found
 
 
 def polish_one_layer(
