@@ -4,11 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from flint import fmpz, fmpz_mat
+from flint import fmpq_mat, fmpz, fmpz_mat
 
 from jaxtract import CallableOracle, DepthTwoOptions, Outcome, extract_depth_two, float64
 from jaxtract.certificate.matching import match
+from jaxtract.layers import depth_two
 from jaxtract.layers.depth_two import DepthTwo
+from jaxtract.layers.lifted_layer import lifted_layer
 from jaxtract.measurement.line_slice import dimensions_for, slice_around
 from jaxtract.measurement.noise import measured_context
 from jaxtract.network.canonical import canonical_form, float64_scaled
@@ -154,6 +156,25 @@ def test_a_neuron_that_the_line_does_not_meet_is_found_on_the_slice():
     assert shallow.lifted.network.widths == (80, 10, 1)
     assert error_bits(shallow.lifted.network, network) > 42
     assert shallow.oracle.count.total - before < 1.5 * network.exact().parameters
+
+
+def test_what_a_refuted_layer_lacks_is_searched(monkeypatch):
+    """What is right of it is kept: the residual costs the gradients of one neuron, and the polish those of all."""
+    network = he((60, 8, 1), 0)
+
+    def lacking(*arguments):
+        lifted = lifted_layer(*arguments)
+        assert lifted is not None
+        (inner, outer), (biases, constant) = lifted.network.weights, lifted.network.biases
+        weights = fmpq_mat(inner.tolist()[:-1]), fmpq_mat([row[:-1] for row in outer.tolist()])
+        less = ExactNetwork(weights, (fmpq_mat(biases.tolist()[:-1]), constant))
+        return dataclasses.replace(lifted, network=less)
+
+    monkeypatch.setattr(depth_two, "lifted_layer", lacking)
+    found = extracted(network)
+    assert found.outcome is Outcome.COMPLETE and found.network is not None and found.network.widths == (60, 8, 1)
+    assert error_bits(found.network, network) > 42
+    assert found.queries.measure < 760 + 3 * 60 + 9 * 61
 
 
 def test_a_layer_that_is_not_there_is_not_lifted():
