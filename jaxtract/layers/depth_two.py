@@ -54,6 +54,9 @@ INPUTS_ON_SLICE = 16
 NEARLY_BITS = 6
 """Bits to which a form must be right, at every fresh query, to be refined before anything is searched again."""
 
+LOST_BITS = 32
+"""Bits of an answer that the pieces of a line may lose: what is that far off on a slice lacks nothing."""
+
 LEAST_ROW_BITS = 4
 """Bits to which every row of a polished network must be known where answers are as rough as those of float32."""
 
@@ -334,11 +337,12 @@ class DepthTwo:
         self.first_line = (line, profile)
         self.kinks_seen.append(len(profile.kinks))
         self._measure(self.oracle, line, profile)
+        enough = max(NEARLY_BITS, (self.context.answer_bits or 0) - LOST_BITS)
         for _ in range(self.options.rounds):
             if not independent_rows(self.form):
                 return None
             self.verified = self._verified(self.form.network())
-            if self.verified.agrees or self._nearly_right():
+            if self.verified.agrees or (self.verified.residual_bits or 0) >= enough:
                 signed = solve_signs(self.form, lattice_limit=0)
                 return signed.network if signed.method is SignMethod.LINEAR else None
             self._search_residual(self.verified.counterexamples[0])
