@@ -10,9 +10,10 @@ from jaxtract import CallableOracle, DepthTwoOptions, Outcome, extract_depth_two
 from jaxtract.certificate.matching import match
 from jaxtract.layers import depth_two
 from jaxtract.layers.depth_two import DepthTwo
-from jaxtract.layers.lifted_layer import lifted_layer
+from jaxtract.layers.lifted_layer import independent_rows, lifted_layer
 from jaxtract.measurement.line_slice import dimensions_for, slice_around
 from jaxtract.measurement.noise import measured_context
+from jaxtract.measurement.ridge_form import RidgeForm
 from jaxtract.network.canonical import canonical_form, float64_scaled
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import he
@@ -253,6 +254,16 @@ def test_a_batch_on_the_slice_is_a_batch_of_inputs():
         assert np.all(inputs == np.array(chosen.base, dtype=object) + places @ basis)
     on_line = chosen.line
     assert [p for p, *_ in (on_line.base, on_line.direction)] == [0, 1] and not any(on_line.direction[1:])
+
+
+def test_rows_that_are_too_many_or_none_are_not_independent():
+    def form(rows):
+        network = ReLUNetwork([rows, np.ones((1, len(rows)))], [np.zeros(len(rows)), np.zeros(1)])
+        return RidgeForm.of_network(float64(), network.exact())
+
+    assert independent_rows(form(np.eye(3)[:2])) and not independent_rows(form(np.eye(3)))
+    assert not independent_rows(form(np.array([[1.0, 2.0, 0.5], [2.0, 4.0, 1.0]])))
+    assert not independent_rows(RidgeForm.zero(float64(), 3, 1))
 
 
 def test_a_slice_is_wider_than_its_kinks_and_narrower_than_the_input():

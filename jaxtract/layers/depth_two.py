@@ -322,7 +322,10 @@ class DepthTwo:
             options = dataclasses.replace(self.options, verify_inputs=INPUTS_ON_SLICE, verify_lines=0)
             inner = DepthTwo(oracle, self.context, options, self.progress)
             inner.oracle.count, inner.by_slice = self.oracle.count, False
-            return inner.settled(straight, profile)
+            try:
+                return inner.settled(straight, profile)
+            finally:
+                self.oracle.seconds += inner.oracle.seconds
 
         def keep(network: ExactNetwork) -> None:
             self.form = RidgeForm.of_network(self.context, network)

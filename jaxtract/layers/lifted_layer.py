@@ -62,6 +62,6 @@ def lifted_layer(
 
 
 def independent_rows(form: RidgeForm) -> bool:
-    """Whether normals of length one do not depend on each other, and are fewer than the dimensions."""
+    """Whether there are normals, fewer than dimensions, and those, of length one, do not depend on each other."""
     rows = np.array(form.normals(), dtype=np.float64)
-    return len(rows) < rows.shape[1] and bool(np.linalg.svd(rows, compute_uv=False)[-1] > DEPENDENT)
+    return 0 < len(rows) < rows.shape[1] and bool(np.linalg.svd(rows, compute_uv=False)[-1] > DEPENDENT)

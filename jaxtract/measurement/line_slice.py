@@ -2,7 +2,7 @@
 
 f on a slice base + y D is a network of the same hidden layer with as many inputs as D has rows. Where these are a
 little more than the neurons, random rows D keep independent rows independent: every activation pattern exists there.
-Random dense directions see sparse weights, too; their lengths are such that a row is about as long on the slice.
+Dense directions see sparse weights, too; their lengths are such that a row is about as long on the slice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from precision.balls import to_float
 from precision.dyadic import DyadicMatrix, dyadic_matrix, from_float64
 
 WIDER, SPARE = 1.25, 4
-"""Dimensions for every kink of a line, and how many more; hardly less than these, and never less than kinks by more."""
+"""Dimensions for every kink of a line, and how many more; at least so many more than there are kinks."""
 
 LARGEST_SHARE = 0.75
 """Of all inputs: on wider slices little is saved."""

@@ -2,8 +2,8 @@
 
 Where the rows are independent on the slice there are inputs at which one neuron is on and all boundaries are equally
 far. How far a step along a coordinate may go there is not known before the entries of the rows are; a row is about as
-long as it seems along the slice's directions, and its entries hardly more than some times as large as if all were
-equal. Afterwards every step is held against the rows that came out of it, and those too long are asked again.
+long as it seems along the slice's directions, and its entries are taken for Gaussian at first. Afterwards every step is
+held against the rows that came out of it, and those too long are asked again.
 """
 
 from __future__ import annotations
