@@ -11,33 +11,36 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from flint import fmpq
 
 from jaxtract.equality.expressions import CONSTANT, Expression, combine, value
 from jaxtract.equality.farkas import Answer, Constraint, exact_answer, search_point
-from jaxtract.equality.resolve import Resolved, States, constraints_of, needed_units, resolve, units_in
+from jaxtract.equality.few_layers import Allowance
+from jaxtract.equality.look_alikes import LookAlikes
+from jaxtract.equality.resolve import (
+    Node,
+    OutOfBudgetError,
+    Resolved,
+    States,
+    constraints_of,
+    needed_units,
+    resolve,
+    units_in,
+)
 from precision.dyadic import floor_log2, from_float, power_of_two, round_to_grid
 
 Point = list[fmpq]
-Node = dict[str, Any]
-"""{"zero": true}, {"farkas": [[kind, unit, "p/q"], ...]} or {"unit": k, "strict": s, "on": node, "off": node}.
-
-``strict`` is the side that z = 0 is taken from, "on", "off" or "both".
-"""
-
 Values = dict[int, fmpq] | dict[int, float]
 
 POINT_BITS = 30
 
+SHARE, SMALL = 4, 16
+"""One of so many programs may be spent on look-alikes first, as so many small ones."""
+
 NEAR = 1e-9
 """Units whose directions differ by less (squared sine) are taken two by two."""
 STEP_BITS = (2, 8, 20, 40, 80, 160, 320, 1000, 4000)
-
-
-class OutOfBudgetError(Exception):
-    """More cases than allowed."""
 
 
 class DifferenceFoundError(Exception):
@@ -74,7 +77,14 @@ def decide_zero(
         budget: linear programs that may be solved.
         progress: told how many were.
     """
-    spent = 0
+    small = Allowance(SMALL * budget // SHARE)
+    proof = LookAlikes(rows, targets, inputs, small).prove()
+    spent = -(-small.spent // SMALL)
+    if progress is not None:
+        for done in range(1, spent + 1):
+            progress(done)
+    if proof is not None:
+        return Decision(proof, None, spent)
     for deepest_first in (True, False):
         before, share = spent, budget // 4 if deepest_first else budget - spent
         search = _Cases(rows, targets, inputs, share, deepest_first, _after(progress, before))

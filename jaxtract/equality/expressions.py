@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from flint import fmpq
 
+from precision.dyadic import floor_log2, power_of_two
+
 CONSTANT = 0
 """Key of the constant term. Input j of d has the key j - d; neurons, or units, have the keys 1, 2, ..."""
 
@@ -70,3 +72,14 @@ def value(expression: Expression, known: Mapping[int, fmpq]) -> fmpq:
     for key, coefficient in expression.items():
         total += coefficient * known[key]
     return total
+
+
+def float64_rows(rows: Mapping[int, Expression]) -> dict[int, dict[int, float]]:
+    """Rows of units in float64, every unit in units of its own power of two, so that no coefficient exceeds 2."""
+    sizes: dict[int, fmpq] = {}
+    found = {}
+    for k in sorted(rows):
+        terms = {key: x * sizes.get(key, fmpq(1)) for key, x in rows[k].items()}
+        sizes[k] = power_of_two(floor_log2(max(abs(x) for x in terms.values()))) if terms else fmpq(1)
+        found[k] = {key: float(x / sizes[k]) for key, x in terms.items()}
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from flint import fmpq
 
@@ -19,8 +20,18 @@ from jaxtract.equality.expressions import (
 )
 from jaxtract.equality.farkas import Constraint
 
+Node = dict[str, Any]
+"""{"zero": true}, {"farkas": [[kind, unit, "p/q"], ...]} or {"unit": k, "strict": s, "on": node, "off": node}.
+
+``strict`` is the side that z = 0 is taken from, "on", "off" or "both".
+"""
+
 States = Mapping[int, tuple[bool, bool]]
 """Of every split unit: whether it is on, and whether strictly (z = 0 excluded)."""
+
+
+class OutOfBudgetError(Exception):
+    """More linear programs than allowed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +50,15 @@ def resolve(
     states: States,
     targets: Sequence[Expression],
     inputs: int,
+    *,
+    free: Sequence[int] = (),
 ) -> Resolved:
-    """Put the states of split units in, and merge the units that are then equal up to scale or side."""
+    """Put the states of split units in, and merge the units that are then equal up to scale or side.
+
+    ``free``: units that are not relevant themselves, of which nothing is known but that they are not negative.
+    """
     z: dict[int, Expression] = {}
-    s = over_inputs(inputs)
+    s = {**over_inputs(inputs), **{k: {k: fmpq(1)} for k in free}}
     first: dict[object, tuple[int, fmpq]] = {}
     open_units: list[int] = []
     for k in relevant:

@@ -1,0 +1,88 @@
+"""Proofs of equality for networks that differ where hardly anything is ever on.
+
+Units of the two networks that look alike at random inputs are compared row by row: what one reads and the other does
+not (a neuron that is never on, a weight that never acts) is shown to be off, or they are where it is on. Few layers say
+so as a rule (``few_layers``), and then the units are one.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Mapping, Sequence
+
+from flint import fmpq
+
+from jaxtract.equality.expressions import CONSTANT, Expression, combine
+from jaxtract.equality.few_layers import Allowance, FewLayers
+from jaxtract.equality.resolve import Node, OutOfBudgetError, Resolved, States, needed_units, resolve
+from jaxtract.equality.sampled_units import SampledUnits
+
+
+class LookAlikes:
+    """Args: as of ``decide_zero``; ``allowance`` of linear programs over few layers."""
+
+    def __init__(
+        self, rows: Mapping[int, Expression], targets: Sequence[Expression], inputs: int, allowance: Allowance
+    ):
+        self.rows, self.targets, self.inputs = rows, targets, inputs
+        self.relevant = needed_units(rows, targets)
+        self.samples = SampledUnits(rows, inputs)
+        self.few = FewLayers(rows, inputs, allowance)
+
+    def prove(self) -> Node | None:
+        """A proof that all targets vanish everywhere, as ``decide_zero`` returns it; None where none was found."""
+        try:
+            return self._prove({})
+        except OutOfBudgetError:
+            return None
+
+    def _prove(self, states: States) -> Node | None:
+        now = resolve(self.rows, self.relevant, states, self.targets, self.inputs)
+        if not any(now.targets):
+            return {"zero": True}
+        pair = self._first_pair(now, states)
+        if pair is None:
+            return None
+        between = sorted(_between(now, *pair))
+        for unit in (*between, *pair):
+            never = self._never_on(states, unit)
+            if never is not None:
+                off = self._prove({**states, unit: (False, False)})
+                return None if off is None else {"unit": unit, "strict": "on", "on": never, "off": off}
+        return self._split(states, between[0])
+
+    def _split(self, states: States, unit: int) -> Node | None:
+        """Where a unit is on that only one of a pair reads, both may be off; where it is off, they are one."""
+        nodes = {}
+        for on in (True, False):
+            node = self._prove({**states, unit: (on, on)})
+            if node is None:
+                return None
+            nodes[on] = node
+        return {"unit": unit, "strict": "on", "on": nodes[True], "off": nodes[False]}
+
+    def _first_pair(self, now: Resolved, states: States) -> tuple[int, int] | None:
+        """The first two units that look alike and are not one, of which neither reads inputs that the other does not."""
+        needed = set(needed_units(now.z, now.targets))
+        units = [k for k in now.open_units if k in needed]
+        for pair in sorted(self.samples.alike(units, self.samples.where(states))):
+            between = _between(now, *pair)
+            if between and min(between) > CONSTANT:
+                return pair
+        return None
+
+    def _never_on(self, states: States, unit: int) -> Node | None:
+        if unit in states or self.samples.where({**states, unit: (True, True)}).any():
+            return None
+        trial = {**states, unit: (True, True)}
+        return self.few.rule_out(trial, unit)
+
+
+def _between(now: Resolved, one: int, two: int) -> set[int]:
+    """What is left of the row of one unit when the multiple of the other's is subtracted that leaves least."""
+    first, second = now.z[one], now.z[two]
+    ratios = collections.Counter(second[key] / first[key] for key in first.keys() & second.keys())
+    if not ratios:
+        return {CONSTANT}
+    ratio = ratios.most_common(1)[0][0]
+    return set(combine([(fmpq(1), second), (-ratio, first)]))
