@@ -73,7 +73,7 @@ class FewLayers:
             return None
         for reach in range(1, self.levels[unit] + 1):
             exact = [k for k in behind if self.levels[k] >= self.levels[unit] - reach]
-            found = _Search(self, exact, states, unit).prove(states)
+            found = _Search(self, exact, unit).prove(states)
             if found is not None:
                 return found
         self._refused.add(asked)
@@ -101,14 +101,12 @@ class _Case:
 class _Search:
     """Cases of the units ``exact``; all others that they read are only known not to be negative."""
 
-    def __init__(self, few: FewLayers, exact: Sequence[int], states: States, unit: int):
+    def __init__(self, few: FewLayers, exact: Sequence[int], unit: int):
         self.few, self.exact, self.unit = few, list(exact), unit
         read = {key for k in (*exact, unit) for key in few.rows[k] if key != CONSTANT}
         self.variables = [*sorted(read | set(exact)), CONSTANT]
         self.column = {key: i for i, key in enumerate(self.variables)}
-        # Other units of known side help where they read nothing else.
-        self.sided = [k for k in states if k != unit and self.column.keys() >= few.rows[k].keys() - {CONSTANT}]
-        self.table = self._table([*self.exact, *(k for k in self.sided if k not in self.column), unit])
+        self.table = self._table([*self.exact, unit])
 
     def _table(self, units: Sequence[int]) -> dict[int, np.ndarray]:
         """z of units over the variables, (variables,)."""
@@ -134,9 +132,13 @@ class _Search:
         if split is None:
             return None
         unit, on = split
-        first = self._cases({**states, unit: (on, on)}, sparing)
-        second = first and self._cases({**states, unit: (not on, not on)}, sparing)
-        return second and _Case(ray.support, unit, {on: first, not on: second})
+        inner: dict[bool, _Case] = {}
+        for side in (on, not on):
+            case = self._cases({**states, unit: (side, side)}, sparing)
+            if case is None:
+                return None
+            inner[side] = case
+        return _Case(ray.support, unit, inner)
 
     def _closed(self, states: States, case: _Case) -> Node | None:
         if case.unit is None:
@@ -168,7 +170,7 @@ class _Search:
         cost = np.zeros(count + 1)
         cost[-1] = -1.0
         for k, row in self.table.items():
-            own = np.eye(1, count + 1, self.column[k])[0] if k in self.column else np.zeros(count + 1)
+            own = np.eye(1, count + 1, self.column[k])[0] if k != self.unit else np.zeros(count + 1)
             z = np.append(row, 0.0)
             if k == self.unit:
                 upper.append((("side", k), np.eye(1, count + 1, count)[0] - (z if states[k][0] else -z)))
@@ -179,9 +181,9 @@ class _Search:
                 continue
             on = states[k][0]
             upper.append((("side", k), -z if on else z))
-            if k in self.column and on:
+            if on:
                 equal.append(own - z)
-            elif k in self.column:
+            else:
                 bounds[self.column[k]] = (0.0, 0.0)
         result = linprog(
             cost,
@@ -210,7 +212,7 @@ class _Search:
         return None
 
     def _constraints(self, states: States) -> list[Constraint]:
-        units = sorted({*self.exact, *self.sided, self.unit})
+        units = sorted({*self.exact, self.unit})
         local = {k: state for k, state in states.items() if k in units}
         free = [v for v in self.variables if v > CONSTANT and v not in units]
         now = resolve(self.few.rows, units, local, [], self.few.inputs, free=free)

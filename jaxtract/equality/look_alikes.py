@@ -62,12 +62,12 @@ class LookAlikes:
         return {"unit": unit, "strict": "on", "on": nodes[True], "off": nodes[False]}
 
     def _first_pair(self, now: Resolved, states: States) -> tuple[int, int] | None:
-        """The first two units that look alike and are not one, of which neither reads inputs that the other does not."""
+        """The first two units that look alike and are not one, and differ in nothing but units that they read."""
         needed = set(needed_units(now.z, now.targets))
         units = [k for k in now.open_units if k in needed]
         for pair in sorted(self.samples.alike(units, self.samples.where(states))):
             between = _between(now, *pair)
-            if between and min(between) > CONSTANT:
+            if between and min(between) > CONSTANT and 2 * len(between) <= max(len(now.z[k]) for k in pair):
                 return pair
         return None
 

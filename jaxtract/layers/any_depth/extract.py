@@ -127,7 +127,7 @@ class AnyDepth:
         self.first_line = first_line
         self.skips_tried = False
         self.tried_at_sources: set[tuple[int, int, int]] = set()
-        self.audited: set[tuple[int, int, int]] = set()
+        self.audited: set[tuple[int, int, int, int | None]] = set()
         counted = (
             oracle
             if isinstance(oracle, CountingOracle)
@@ -219,7 +219,8 @@ class AnyDepth:
                 continue
             bad = np.empty((0, self.state.slice.rank))
             explained = bool(self.state.layers) and not self.state.unexplained(for_certain=True)
-            if explained and self.output_reader.read():
+            read = explained and self.output_reader.read()
+            if read:
                 bad = self.examiner.verify()
                 if self.examiner.verified.agrees:
                     # Rounded answers agree with a wrong row, too, where its neuron is seldom seen.
@@ -240,6 +241,9 @@ class AnyDepth:
                 self.state.done.clear()
                 continue
             if self._complete_at_sources() or (self.state.numbers.few_bits and len(bad) and self._audited()):
+                continue
+            # Kinks that are all explained by layers behind which no output fits are explained wrongly somewhere.
+            if explained and not read and self._audited(though_signed=True):
                 continue
             if self.state.hasty and (self._audited() or self.linear_units.find()):
                 continue
@@ -268,24 +272,25 @@ class AnyDepth:
                     return True
         return False
 
-    def _audited(self) -> bool:
+    def _audited(self, *, though_signed: bool = False) -> bool:
         """Whether rows of one of the last two layers are refuted, where signs of it stay open.
 
         Where bits are few, of the one before the last: signs of the last one may be open for want of bits.
+        ``though_signed``: where all signs are told, too.
         """
         depth = len(self.state.layers)
         levels = (depth - 1, depth) if self.state.numbers.exact else (depth - 1,)
-        return any(self._audited_layer(level) for level in levels if level >= 2)
+        return any(self._audited_layer(level, though_signed) for level in levels if level >= 2)
 
-    def _audited_layer(self, level: int) -> bool:
+    def _audited_layer(self, level: int, though_signed: bool) -> bool:
         layer = self.state.layers[level - 1]
-        tried = (level, self.state.versions[level], len(layer.rows))
+        tried = (level, self.state.versions[level], len(layer.rows), self.state.patience if though_signed else None)
         told = self.state.numbers.exact or self.state.numbers.few_bits
-        if not told or tried in self.audited or all(layer.signs):
+        if not told or tried in self.audited or (all(layer.signs) and not though_signed):
             return False
         self.audited.add(tried)
         self.state.progress.phase("measure")
-        return audit(self.state, level)
+        return audit(self.state, level, thorough=though_signed)
 
     def _read_with_skips(self) -> bool:
         """What is left without the plain hypothesis: True when a network with skips is found and not refuted.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from flint import fmpq, fmpz
@@ -45,30 +45,33 @@ def crossings(pool: Pool, layers: KnownLayers) -> tuple[list[int], list[int]]:
     Where f is constant along a line nothing of a layer need be seen: zeros there are not counted. Where a neuron is
     on that is read with an open weight nothing is predicted.
     """
-    return counted(crossed_lines(pool, layers).values(), layers.widths[-1])
-
-
-def counted(lines: Iterable[Crossed], width: int) -> tuple[list[int], list[int]]:
-    """The same of lines whose zeros are known."""
+    width = layers.widths[-1]
     seen, unseen = np.zeros(width, dtype=int), np.zeros(width, dtype=int)
-    for crossed in lines:
-        seen += crossed.seen.sum(axis=0)
-        unseen += crossed.unseen.sum(axis=0)
+    for index, line in enumerate(pool.lines):
+        if line.kinks:
+            (crossed,) = crossed_line(pool, index, [layers])
+            seen += crossed.seen.sum(axis=0)
+            unseen += crossed.unseen.sum(axis=0)
     return seen.tolist(), unseen.tolist()
 
 
-def crossed_lines(pool: Pool, layers: KnownLayers) -> dict[int, Crossed]:
-    """Where neurons of the last layer are zero, on every line that has kinks, by its place in the pool."""
-    return {i: _crossed(pool, i, layers) for i, line in enumerate(pool.lines) if line.kinks}
+def crossed_line(pool: Pool, index: int, stacks: Sequence[KnownLayers]) -> list[Crossed]:
+    """Where neurons of the last layer of each of several stacks are zero on a line that has kinks.
 
-
-def _crossed(pool: Pool, index: int, layers: KnownLayers) -> Crossed:
+    ``stacks``: each begins with the one before it.
+    """
     line = pool.lines[index]
     positions = [line.middle(0), *line.kinks, line.middle(len(line.kinks))]
-    heights, scales = pool.heights(layers, [(index, t) for t in positions])
+    heights, scales = pool.heights(stacks[-1], [(index, t) for t in positions])
+    bending = np.array([any(not vanishes(x) for x in piece.slope) for piece in line.profile.pieces])
+    return [_crossed(positions, layers, heights[: layers.depth], scales, bending) for layers in stacks]
+
+
+def _crossed(
+    positions: list[Number], layers: KnownLayers, heights: Sequence[Matrix], scales: list[fmpz], bending: np.ndarray
+) -> Crossed:
     sides = np.where(layers.linear[-1], 1, _sides(heights[-1]))
     known = _foretold(layers, heights)
-    bending = np.array([any(not vanishes(x) for x in piece.slope) for piece in line.profile.pieces])
     crossed = (sides[:-1] * sides[1:] < 0) & known[:-1] & known[1:]
     at_kinks = (sides[1:-1] == 0) & known[1:-1]
     return Crossed(positions, heights[-1], scales, at_kinks, crossed & bending[:, None])
