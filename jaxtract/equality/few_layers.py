@@ -67,16 +67,28 @@ class FewLayers:
         Raises:
             OutOfBudgetError: the allowance is spent.
         """
-        behind = needed_units({k: self.rows[k] for k in self.rows}, [self.rows[unit]])
-        asked = unit, frozenset((k, states[k][0]) for k in (*behind, unit) if k in states)
+        asked = unit, frozenset((k, on) for k, (on, _) in states.items() if k != unit)
         if asked in self._refused:
             return None
-        for reach in range(1, self.levels[unit] + 1):
-            exact = [k for k in behind if self.levels[k] >= self.levels[unit] - reach]
+        behind = set(needed_units(self.rows, [self.rows[unit]]))
+        # What is on besides, and is not read, is put in only where nothing is proven without it.
+        beside = {k for k, (on, _) in states.items() if on and k != unit} - behind
+        for together in (behind, behind | beside | set(needed_units(self.rows, [self.rows[k] for k in beside]))):
+            found = self._proven(states, unit, together)
+            if found is not None:
+                return found
+            if not beside:
+                break
+        self._refused.add(asked)
+        return None
+
+    def _proven(self, states: States, unit: int, units: set[int]) -> Node | None:
+        highest = max([self.levels[unit], *(self.levels[k] + 1 for k in units)])
+        for reach in range(1, highest + 1):
+            exact = sorted(k for k in units if self.levels[k] >= highest - reach)
             found = _Search(self, exact, unit).prove(states)
             if found is not None:
                 return found
-        self._refused.add(asked)
         return None
 
 

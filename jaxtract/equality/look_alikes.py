@@ -14,7 +14,7 @@ from flint import fmpq
 
 from jaxtract.equality.expressions import CONSTANT, Expression, combine
 from jaxtract.equality.few_layers import Allowance, FewLayers
-from jaxtract.equality.resolve import Node, OutOfBudgetError, Resolved, States, needed_units, resolve
+from jaxtract.equality.resolve import Node, OutOfBudgetError, Resolved, States, needed_units, resolve, units_in
 from jaxtract.equality.sampled_units import SampledUnits
 
 
@@ -41,15 +41,14 @@ class LookAlikes:
         if not any(now.targets):
             return {"zero": True}
         pair = self._first_pair(now, states)
-        if pair is None:
-            return None
-        between = sorted(_between(now, *pair))
-        for unit in (*between, *pair):
+        between = [] if pair is None else sorted(self._between(states, *pair))
+        for unit in sorted(units_in(now.targets)) if pair is None else (*between, *pair):
             never = self._never_on(states, unit)
             if never is not None:
                 off = self._prove({**states, unit: (False, False)})
                 return None if off is None else {"unit": unit, "strict": "on", "on": never, "off": off}
-        return self._split(states, between[0])
+        acting = [unit for unit in between if unit not in states]
+        return self._split(states, acting[0]) if acting else None
 
     def _split(self, states: States, unit: int) -> Node | None:
         """Where a unit is on that only one of a pair reads, both may be off; where it is off, they are one."""
@@ -62,27 +61,26 @@ class LookAlikes:
         return {"unit": unit, "strict": "on", "on": nodes[True], "off": nodes[False]}
 
     def _first_pair(self, now: Resolved, states: States) -> tuple[int, int] | None:
-        """The first two units that look alike and are not one, and differ in nothing but units that they read."""
+        """The first two units that look alike and are not one, and differ in little but units that they read."""
         needed = set(needed_units(now.z, now.targets))
         units = [k for k in now.open_units if k in needed]
         for pair in sorted(self.samples.alike(units, self.samples.where(states))):
-            between = _between(now, *pair)
-            if between and min(between) > CONSTANT and 2 * len(between) <= max(len(now.z[k]) for k in pair):
+            between = self._between(states, *pair)
+            if between and min(between) > CONSTANT and 2 * len(between) <= max(len(self.rows[k]) for k in pair):
                 return pair
         return None
+
+    def _between(self, states: States, one: int, two: int) -> set[int]:
+        """What is left of a unit's row when the multiple of another's is subtracted that leaves least."""
+        # Units that are on keep their names here: over what they read, rows are not alike.
+        off = {k: state for k, state in states.items() if not state[0]}
+        z = resolve(self.rows, self.relevant, off, [], self.inputs).z
+        ratios = collections.Counter(z[two][key] / z[one][key] for key in z[one].keys() & z[two].keys())
+        if not ratios:
+            return {CONSTANT}
+        return set(combine([(fmpq(1), z[two]), (-ratios.most_common(1)[0][0], z[one])]))
 
     def _never_on(self, states: States, unit: int) -> Node | None:
         if unit in states or self.samples.where({**states, unit: (True, True)}).any():
             return None
-        trial = {**states, unit: (True, True)}
-        return self.few.rule_out(trial, unit)
-
-
-def _between(now: Resolved, one: int, two: int) -> set[int]:
-    """What is left of the row of one unit when the multiple of the other's is subtracted that leaves least."""
-    first, second = now.z[one], now.z[two]
-    ratios = collections.Counter(second[key] / first[key] for key in first.keys() & second.keys())
-    if not ratios:
-        return {CONSTANT}
-    ratio = ratios.most_common(1)[0][0]
-    return set(combine([(fmpq(1), second), (-ratio, first)]))
+        return self.few.rule_out({**states, unit: (True, True)}, unit)

@@ -21,6 +21,7 @@ from jaxtract.layers.any_depth.kinks.pool import Pool, SearchedLine
 from jaxtract.layers.any_depth.kinks.wider_slice import widened
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
 from jaxtract.layers.any_depth.rows.confirm_rows import audit, review
+from jaxtract.layers.any_depth.rows.explained_behind import drop_explained_behind
 from jaxtract.layers.any_depth.rows.first_layer import measure_line
 from jaxtract.layers.any_depth.rows.grow_layers import Growth
 from jaxtract.layers.any_depth.rows.linear_units import LinearUnits
@@ -127,7 +128,7 @@ class AnyDepth:
         self.first_line = first_line
         self.skips_tried = False
         self.tried_at_sources: set[tuple[int, int, int]] = set()
-        self.audited: set[tuple[int, int, int, int | None]] = set()
+        self.audited: set[tuple[int, int, int, bool]] = set()
         counted = (
             oracle
             if isinstance(oracle, CountingOracle)
@@ -243,7 +244,7 @@ class AnyDepth:
             if self._complete_at_sources() or (self.state.numbers.few_bits and len(bad) and self._audited()):
                 continue
             # Kinks that are all explained by layers behind which no output fits are explained wrongly somewhere.
-            if explained and not read and self._audited(though_signed=True):
+            if explained and not read and (drop_explained_behind(self.state) or self._audited(though_signed=True)):
                 continue
             if self.state.hasty and (self._audited() or self.linear_units.find()):
                 continue
@@ -276,15 +277,15 @@ class AnyDepth:
         """Whether rows of one of the last two layers are refuted, where signs of it stay open.
 
         Where bits are few, of the one before the last: signs of the last one may be open for want of bits.
-        ``though_signed``: where all signs are told, too.
+        ``though_signed``: of the one before the last, where all its signs are told, too.
         """
         depth = len(self.state.layers)
-        levels = (depth - 1, depth) if self.state.numbers.exact else (depth - 1,)
+        levels = (depth - 1, depth) if self.state.numbers.exact and not though_signed else (depth - 1,)
         return any(self._audited_layer(level, though_signed) for level in levels if level >= 2)
 
     def _audited_layer(self, level: int, though_signed: bool) -> bool:
         layer = self.state.layers[level - 1]
-        tried = (level, self.state.versions[level], len(layer.rows), self.state.patience if though_signed else None)
+        tried = (level, self.state.versions[level], len(layer.rows), though_signed)
         told = self.state.numbers.exact or self.state.numbers.few_bits
         if not told or tried in self.audited or (all(layer.signs) and not though_signed):
             return False

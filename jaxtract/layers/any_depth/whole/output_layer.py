@@ -34,6 +34,9 @@ SPARE_POINTS = 6
 
 DOUBTFUL_CHOICES, DOUBTFUL_POINTS = 6, 6
 
+DOUBTFUL_SHARE = 2
+"""How many times more equations at doubtful points are taken than the signs and the constant need."""
+
 POINTS_PER_UNKNOWN = 3
 """How many times more equations are taken than the signs and the constant need."""
 
@@ -102,14 +105,14 @@ def fit_output(
         context: number system.
         rng: chooses more points.
         undisturbed: from the pre-activations of all layers, at which points (booleans) no open weight acts.
-        doubtful: where f is known, too, but an open weight may act. Used, a few at a time, where nothing else tells
-            the layer; more equations than unknowns must agree.
+        doubtful: where f is known, too, but an open weight may act, in few rows first. Used, a few at a time, where
+            nothing else tells the layer; more equations than unknowns must agree.
         open_columns: neurons of the layer before on which a weight of the last layer is open.
         seen_at: for every neuron of the last layer, places where its boundary was seen.
         bends: for every neuron of the last layer, coefficients (outputs,) of |z| / 2, where kinks tell them.
     """
     width = layers.widths[-1]
-    tail = _signed(layers, bends, known, rng)
+    tail = _signed(layers, bends, known, rng) or _signed_by_doubtful(layers, bends, doubtful, rng)
     if tail is not None:
         return tail
     for features in (_own_features, _features_before):
@@ -142,23 +145,49 @@ def _signed(
     Every output tells them, so that more neurons than the layer before has are no obstacle where there are several; nor
     are values at which some of what that layer does is never seen. None where they are not told, or contradict.
     """
-    width, told = len(bends), [bend for bend in bends if bend is not None]
-    if not known.values or not told or len(told) < width:
+    told = [bend for bend in bends if bend is not None]
+    if not known.values or not told or len(told) < len(bends):
         return None
-    outputs = len(told[0])
-    equations: list[list[Number]] = []
+    outputs, width = len(told[0]), len(told)
     count = -(-(width + outputs + SPARE_POINTS) * POINTS_PER_UNKNOWN // outputs)
-    for k in rng.permutation(len(known.values))[: max(count, width + SPARE_POINTS)].tolist():
-        z, value = known.heights[k], known.values[k]
-        around = 2 * value - sum((bend * abs(x) for bend, x in zip(told, z, strict=True)), np.zeros(outputs, dtype=int))
-        for o, right in enumerate(around):
+    chosen = rng.permutation(len(known.values))[: max(count, width + SPARE_POINTS)].tolist()
+    return _signed_at(layers, told, known.at(chosen))
+
+
+def _signed_at(layers: KnownLayers, bends: Sequence[np.ndarray], known: KnownValues) -> Tail | None:
+    outputs, width = len(bends[0]), len(bends)
+    equations: list[list[Number]] = []
+    for z, value in zip(known.heights, known.values, strict=True):
+        bent = sum((bend * abs(x) for bend, x in zip(bends, z, strict=True)), np.zeros(outputs, dtype=int))
+        for o, right in enumerate(2 * value - bent):
             constants = [fmpq(2 * (o == other)) for other in range(outputs)]
-            equations.append([*(bend[o] * x for bend, x in zip(told, z, strict=True)), *constants, right])
+            equations.append([*(bend[o] * x for bend, x in zip(bends, z, strict=True)), *constants, right])
     solved = solve_shared(equations, width + outputs)
     if isinstance(solved, Shared) or any(abs(sign) != 1 for sign in solved[:width, 0]):
         return None
-    slopes = [bend * sign for bend, sign in zip(told, solved[:width, 0], strict=True)]
-    return _oriented(layers, np.array([*told, *slopes, solved[width:, 0]], dtype=object), width)
+    slopes = [bend * sign for bend, sign in zip(bends, solved[:width, 0], strict=True)]
+    return _oriented(layers, np.array([*bends, *slopes, solved[width:, 0]], dtype=object), width)
+
+
+def _signed_by_doubtful(
+    layers: KnownLayers, bends: Sequence[np.ndarray | None], doubtful: KnownValues, rng: np.random.Generator
+) -> Tail | None:
+    """The same from few doubtful points, as if open weights were zero there: where they act, they contradict.
+
+    Neurons that are read with open weights may be on wherever f is known, and their readers off all the same.
+    """
+    told = [bend for bend in bends if bend is not None]
+    if not doubtful.values or not told or len(told) < len(bends):
+        return None
+    outputs = len(told[0])
+    few = DOUBTFUL_SHARE * -(-(len(told) + outputs + SPARE_POINTS) // outputs)
+    for choice in range(DOUBTFUL_CHOICES):
+        first = min(len(doubtful.values), few << choice)
+        chosen = rng.permutation(first)[:few].tolist()
+        tail = _signed_at(layers, told, doubtful.at(chosen))
+        if tail is not None:
+            return tail
+    return None
 
 
 def _with_doubtful(

@@ -105,8 +105,9 @@ class OutputReader:
         heights, scales = self.state.pool.heights(layers, [place for place, _ in known])
         points = [self.state.pool.lines[i].point(t) for (i, t), _ in known] if layers.depth == 1 else []
         values = known_at(layers, heights, scales, points, [value for _, value in known])
-        free = self._undisturbed(heights)
-        kept, doubtful = np.nonzero(free)[0].tolist(), np.nonzero(~free)[0].tolist()
+        disturbed = self._disturbed(heights)
+        kept = np.nonzero(disturbed == 0)[0].tolist()
+        doubtful = [k for k in np.argsort(disturbed, kind="stable").tolist() if disturbed[k]]
         return fit_output(
             self.state.pool.asker,
             layers,
@@ -122,12 +123,17 @@ class OutputReader:
 
     def _undisturbed(self, heights: Sequence[Matrix]) -> np.ndarray:
         """At which points no open weight acts: what it reads is off. From the pre-activations of all layers."""
-        usable = np.ones(heights[0].nrows(), dtype=bool)
+        return self._disturbed(heights) == 0
+
+    def _disturbed(self, heights: Sequence[Matrix]) -> np.ndarray:
+        """How many rows read a neuron that is on with an open weight, (points,)."""
+        found = np.zeros(heights[0].nrows(), dtype=int)
         for z, layer in zip(heights, self.state.layers[1:], strict=False):
-            sources = sorted({i for row in layer.rows for i in row.missing})
-            if sources:
-                usable &= ~np.array([any(row[i] > 0 for i in sources) for row in z.tolist()], dtype=bool)
-        return usable
+            open_rows = [row.missing for row in layer.rows if row.missing]
+            if open_rows:
+                on = np.array([x > 0 for x in z.entries()], dtype=bool).reshape(z.nrows(), z.ncols())
+                found += sum(on[:, sources].any(axis=1).astype(int) for sources in open_rows)
+        return found
 
     def _complete_last(self) -> bool:
         """Open weights of the last layer from inputs where both neurons are on; True when one was found."""

@@ -1,0 +1,66 @@
+"""Rows that a neuron further back explains.
+
+The boundary of a deeper neuron may lie almost wholly where the layer before it is as it was on its walk. As a row of
+that layer it is seen nearly everywhere that it is predicted, so that no test by places refutes it. Once the neuron is
+found in its own layer, too, both are zero at the same kinks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from jaxtract.layers.any_depth.found_layers import FoundLayer
+from jaxtract.layers.any_depth.recovery import Recovery
+
+FEWEST = 2
+"""Kinks that a row must have, all of them a neuron's further back."""
+
+
+def drop_explained_behind(state: Recovery) -> bool:
+    """Whether there were such rows; they are dropped, and what is behind them stays. No queries, exact context only."""
+    if not state.numbers.exact or len(state.layers) < 2:
+        return False
+    zeros = _zeros(state)
+    for level in range(2, len(state.layers)):
+        superfluous = [
+            k
+            for k, row in enumerate(state.layers[level - 1].rows)
+            if not row.linear and not _read(state, level, k) and _explained(zeros[level - 1][:, k], zeros[level:])
+        ]
+        if superfluous:
+            _drop(state, level, set(superfluous))
+            return True
+    return False
+
+
+def _zeros(state: Recovery) -> list[np.ndarray]:
+    """For every layer which neurons are zero at which kinks, (kinks, width)."""
+    kinks = state.pool.all_kinks()
+    known = state.known(len(state.layers))
+    heights, _ = state.pool.heights(known, state.pool.places(kinks))
+    return [
+        np.array([x == 0 for x in z.entries()], dtype=bool).reshape(z.nrows(), z.ncols()) & ~linear
+        for z, linear in zip(heights, known.linear, strict=True)
+    ]
+
+
+def _explained(own: np.ndarray, behind: list[np.ndarray]) -> bool:
+    """Whether one neuron further back is zero wherever a row is, and at more kinks than it."""
+    count = int(own.sum())
+    return count >= FEWEST and any(bool(np.any(z[own].all(axis=0) & (z.sum(axis=0) > count))) for z in behind)
+
+
+def _read(state: Recovery, level: int, neuron: int) -> bool:
+    weights = [row.weights[neuron] for row in state.layers[level].rows]
+    return any(w is not None and w != 0 for w in weights)
+
+
+def _drop(state: Recovery, level: int, dropped: set[int]) -> None:
+    layer, after = state.layers[level - 1], state.layers[level]
+    kept = [k for k in range(len(layer.rows)) if k not in dropped]
+    state.layers[level - 1] = layer.chosen(kept)
+    rows = [dataclasses.replace(row, weights=[row.weights[k] for k in kept]) for row in after.rows]
+    state.layers[level] = FoundLayer(rows, after.signs)
+    state.renewed(level)

@@ -1,0 +1,120 @@
+"""Units that are never on, shown so by a few layers before them."""
+
+import numpy as np
+import pytest
+from certificate_helpers import accepted
+from flint import fmpq, fmpq_mat
+from helpers import network, random_rational_network
+
+from jaxtract import load_target
+from jaxtract.certificate.certify import CertifyOptions, certify
+from jaxtract.equality.few_layers import Allowance, FewLayers
+from jaxtract.equality.look_alikes import LookAlikes
+from jaxtract.equality.resolve import OutOfBudgetError
+from jaxtract.equality.units import UnitTable, differences, over_units
+from jaxtract.network.exact_network import ExactNetwork
+
+
+def without(net, layer, neurons):
+    """A network without some neurons of a hidden layer, counted from 1."""
+    weights, biases = [w.tolist() for w in net.weights], [b.entries() for b in net.biases]
+    kept = [i for i in range(len(biases[layer - 1])) if i not in neurons]
+    weights[layer - 1] = [weights[layer - 1][i] for i in kept]
+    biases[layer - 1] = [biases[layer - 1][i] for i in kept]
+    weights[layer] = [[row[i] for i in kept] for row in weights[layer]]
+    return network(*zip(weights, biases, strict=True))
+
+
+def with_dead_neuron(widths, seed):
+    """A random network whose last hidden layer has one neuron more, off since s(v) <= s(v + s(u)) below it."""
+    rng = np.random.default_rng(seed)
+    net = random_rational_network(widths, rng, largest=3)
+    weights, biases = [w.tolist() for w in net.weights], [b.entries() for b in net.biases]
+    own = [fmpq(int(x)) for x in rng.integers(-3, 4, widths[-4])]
+    more = [x + int(k == 0) for k, x in enumerate(own)]
+    weights[-3] += [own, more]
+    biases[-3] += [fmpq(1), fmpq(1)]
+    weights[-2] = [[*row, fmpq(int(rng.integers(-2, 3))), fmpq(0)] for row in weights[-2]]
+    weights[-2].append([fmpq(0)] * widths[-3] + [fmpq(1), fmpq(-1)])
+    biases[-2].append(fmpq(-1, 7))
+    weights[-1] = [[*row, fmpq(3)] for row in weights[-1]]
+    return network(*zip(weights, biases, strict=True))
+
+
+def proof_of(one, two, programs=2000):
+    table = UnitTable()
+    reference = over_units(two, table)
+    targets = differences(over_units(one, table), reference)
+    return LookAlikes(table.rows, targets, two.inputs, Allowance(programs)).prove()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_neuron_that_two_layers_keep_off_is_proven_to_be(seed):
+    widths = [4, 5, 5, 4, 2]
+    full = with_dead_neuron(widths, seed)
+    reduced = without(full, 3, {widths[-2]})
+    assert proof_of(reduced, full) is not None
+    certificate = certify(reduced, full)
+    assert certificate.verdict == "identical"
+    assert accepted(certificate, reduced, full) == "identical"
+
+
+@pytest.mark.parametrize("weight", [fmpq(1, 2), fmpq(-5)])
+def test_a_weight_between_neurons_that_are_never_on_together_changes_nothing(weight):
+    def net(w):
+        return network(
+            ([[1, 0], [0, 1]], [0, 0]),
+            ([[1, 1], [1, 1], [1, -1]], [0, -5, 0]),
+            ([[-1, w, 0], [0, 0, 1]], [1, 0]),
+            ([[1, 1]], [0]),
+        )
+
+    assert proof_of(net(weight), net(fmpq(0))) is not None
+    # On where z_2 > 0: 1 - z + 3 (z - 5) > 0 from z = 7 on.
+    assert proof_of(net(fmpq(3)), net(fmpq(0))) is None
+    assert certify(net(fmpq(3)), net(fmpq(0))).verdict == "different"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_happens_somewhere_is_not_ruled_out(seed):
+    rng = np.random.default_rng(seed)
+    net = random_rational_network([3, 5, 5, 4, 1], rng, largest=3)
+    table = UnitTable()
+    over_units(net, table)
+    few = FewLayers(table.rows, 3, Allowance(4000))
+    points = rng.standard_normal((400, 3)) * rng.choice([0.3, 1.0, 30.0], (400, 1))
+    values = {key: points[:, key + 3] for key in range(-3, 0)} | {0: np.ones(400)}
+    for k in sorted(table.rows):
+        values[k] = np.maximum(sum(float(x) * values[key] for key, x in table.rows[k].items()), 0)
+    for k in table.rows:
+        if (values[k] > 1e-6).any():
+            assert few.rule_out({k: (True, True)}, k) is None
+        if (values[k] == 0).any():
+            assert few.rule_out({k: (False, False)}, k) is None
+
+
+def test_programs_are_allowed_for():
+    full = with_dead_neuron([4, 5, 5, 4, 2], 0)
+    table = UnitTable()
+    parts = over_units(full, table).parts
+    few = FewLayers(table.rows, 4, Allowance(1))
+    with pytest.raises(OutOfBudgetError):
+        few.rule_out({parts[-1][0]: (True, True)}, parts[-1][0])
+    assert proof_of(without(full, 3, {4}), full, programs=1) is None
+
+
+def test_a_neuron_of_the_seventh_layer_of_digits_eight_is_never_on():
+    """Trained; on at none of a million inputs, and four layers are between it and them."""
+    full = load_target("digits-eight").exact()
+    reduced = without(full, 7, {6})
+    certificate = certify(reduced, full)
+    assert certificate.verdict == "identical" and certificate.unmatched
+
+
+@pytest.mark.slow
+def test_so_are_two_more():
+    full = load_target("digits-eight").exact()
+    reduced = without(full, 7, {2, 6, 15})
+    certificate = certify(reduced, full, options=CertifyOptions(cases=4000))
+    assert certificate.verdict == "identical"
+    assert accepted(certificate, reduced, full) == "identical"
