@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 from certificate_helpers import accepted
-from flint import fmpq, fmpq_mat
+from flint import fmpq
 from helpers import network, random_rational_network
 
 from jaxtract import load_target
 from jaxtract.certificate.certify import CertifyOptions, certify
-from jaxtract.equality.few_layers import Allowance, FewLayers
+from jaxtract.equality.few_layers import SMALL, Allowance, FewLayers
 from jaxtract.equality.look_alikes import LookAlikes
 from jaxtract.equality.resolve import OutOfBudgetError
 from jaxtract.equality.units import UnitTable, differences, over_units
-from jaxtract.network.exact_network import ExactNetwork
 
 
 def without(net, layer, neurons):
@@ -41,11 +40,11 @@ def with_dead_neuron(widths, seed):
     return network(*zip(weights, biases, strict=True))
 
 
-def proof_of(one, two, programs=2000):
+def proof_of(one, two, cases=100):
     table = UnitTable()
     reference = over_units(two, table)
     targets = differences(over_units(one, table), reference)
-    return LookAlikes(table.rows, targets, two.inputs, Allowance(programs)).prove()
+    return LookAlikes(table.rows, targets, two.inputs, Allowance(cases)).prove()
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -81,7 +80,7 @@ def test_what_happens_somewhere_is_not_ruled_out(seed):
     net = random_rational_network([3, 5, 5, 4, 1], rng, largest=3)
     table = UnitTable()
     over_units(net, table)
-    few = FewLayers(table.rows, 3, Allowance(4000))
+    few = FewLayers(table.rows, 3, Allowance(250))
     points = rng.standard_normal((400, 3)) * rng.choice([0.3, 1.0, 30.0], (400, 1))
     values = {key: points[:, key + 3] for key in range(-3, 0)} | {0: np.ones(400)}
     for k in sorted(table.rows):
@@ -93,14 +92,17 @@ def test_what_happens_somewhere_is_not_ruled_out(seed):
             assert few.rule_out({k: (False, False)}, k) is None
 
 
-def test_programs_are_allowed_for():
+def test_programs_are_counted_and_allowed_for():
     full = with_dead_neuron([4, 5, 5, 4, 2], 0)
     table = UnitTable()
-    parts = over_units(full, table).parts
-    few = FewLayers(table.rows, 4, Allowance(1))
+    parts, told = over_units(full, table).parts, []
+    allowance = Allowance(1, told.append)
+    for _ in range(SMALL):
+        allowance.spend()
+    assert told == [1] and allowance.cases == 1
     with pytest.raises(OutOfBudgetError):
-        few.rule_out({parts[-1][0]: (True, True)}, parts[-1][0])
-    assert proof_of(without(full, 3, {4}), full, programs=1) is None
+        FewLayers(table.rows, 4, allowance).rule_out({parts[-1][0]: (True, True)}, parts[-1][0])
+    assert proof_of(without(full, 3, {4}), full, cases=0) is None
 
 
 def test_a_neuron_of_the_seventh_layer_of_digits_eight_is_never_on():

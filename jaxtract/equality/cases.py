@@ -35,8 +35,8 @@ Values = dict[int, fmpq] | dict[int, float]
 
 POINT_BITS = 30
 
-SHARE, SMALL = 4, 16
-"""One of so many programs may be spent on look-alikes first, as so many small ones."""
+FOR_LOOK_ALIKES = 2
+"""One of so many cases may be spent on them first."""
 
 NEAR = 1e-9
 """Units whose directions differ by less (squared sine) are taken two by two."""
@@ -77,12 +77,8 @@ def decide_zero(
         budget: linear programs that may be solved.
         progress: told how many were.
     """
-    small = Allowance(SMALL * budget // SHARE)
-    proof = LookAlikes(rows, targets, inputs, small).prove()
-    spent = -(-small.spent // SMALL)
-    if progress is not None:
-        for done in range(1, spent + 1):
-            progress(done)
+    allowance = Allowance(budget // FOR_LOOK_ALIKES, progress)
+    proof, spent = LookAlikes(rows, targets, inputs, allowance).prove(), allowance.cases
     if proof is not None:
         return Decision(proof, None, spent)
     for deepest_first in (True, False):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from scipy.optimize import linprog
@@ -22,21 +22,36 @@ from jaxtract.equality.resolve import Node, OutOfBudgetError, States, constraint
 ABOVE_ZERO = 1e-7
 """Margins, and what a program takes a unit for too much, are zero below that; no coefficient exceeds 2."""
 
+SMALL = 16
+"""Programs over few layers that take about as long as one over all of them."""
+
 SPARING = 1e-3
 """Cost of s(z) against the margin: programs take units for as little as they need."""
 
 
 class Allowance:
-    """Linear programs that may still be solved."""
+    """Linear programs that may still be solved: so many cases, each as long as ``SMALL`` programs over few layers.
 
-    def __init__(self, programs: int):
-        self.most, self.spent = programs, 0
+    Args:
+        cases: how many.
+        progress: told how many were begun.
+    """
+
+    def __init__(self, cases: int, progress: Callable[[int], None] | None = None):
+        self.most, self.programs, self.progress = SMALL * cases, 0, progress
+
+    @property
+    def cases(self) -> int:
+        """How many were begun."""
+        return -(-self.programs // SMALL)
 
     def spend(self) -> None:
         """Raises: OutOfBudgetError where none is left."""
-        if self.spent >= self.most:
+        if self.programs >= self.most:
             raise OutOfBudgetError
-        self.spent += 1
+        self.programs += 1
+        if self.progress is not None and self.programs % SMALL == 1:
+            self.progress(self.cases)
 
 
 class FewLayers:
