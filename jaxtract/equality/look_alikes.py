@@ -40,8 +40,7 @@ class LookAlikes:
         now = resolve(self.rows, self.relevant, states, self.targets, self.inputs)
         if not any(now.targets):
             return {"zero": True}
-        pair = self._first_pair(now, states)
-        between = [] if pair is None else sorted(self._between(states, *pair))
+        pair, between = self._first_pair(now, states)
         for unit in sorted(units_in(now.targets)) if pair is None else (*between, *pair):
             never = self._never_on(states, unit)
             if never is not None:
@@ -60,27 +59,28 @@ class LookAlikes:
             nodes[on] = node
         return {"unit": unit, "strict": "on", "on": nodes[True], "off": nodes[False]}
 
-    def _first_pair(self, now: Resolved, states: States) -> tuple[int, int] | None:
-        """The first two units that look alike and are not one, and differ in little but units that they read."""
+    def _first_pair(self, now: Resolved, states: States) -> tuple[tuple[int, int] | None, list[int]]:
+        """The first two units that look alike and are not one, and differ in little but units that they read: these."""
         needed = set(needed_units(now.z, now.targets))
         units = [k for k in now.open_units if k in needed]
-        for pair in sorted(self.samples.alike(units, self.samples.where(states))):
-            between = self._between(states, *pair)
-            if between and min(between) > CONSTANT and 2 * len(between) <= max(len(self.rows[k]) for k in pair):
-                return pair
-        return None
-
-    def _between(self, states: States, one: int, two: int) -> set[int]:
-        """What is left of a unit's row when the multiple of another's is subtracted that leaves least."""
         # Units that are on keep their names here: over what they read, rows are not alike.
         off = {k: state for k, state in states.items() if not state[0]}
         z = resolve(self.rows, self.relevant, off, [], self.inputs).z
-        ratios = collections.Counter(z[two][key] / z[one][key] for key in z[one].keys() & z[two].keys())
-        if not ratios:
-            return {CONSTANT}
-        return set(combine([(fmpq(1), z[two]), (-ratios.most_common(1)[0][0], z[one])]))
+        for one, two in sorted(self.samples.alike(units, self.samples.where(states))):
+            between = _between(z[one], z[two])
+            if between and between[0] > CONSTANT and 2 * len(between) <= max(len(z[one]), len(z[two])):
+                return (one, two), between
+        return None, []
 
     def _never_on(self, states: States, unit: int) -> Node | None:
         if unit in states or self.samples.where({**states, unit: (True, True)}).any():
             return None
         return self.few.rule_out({**states, unit: (True, True)}, unit)
+
+
+def _between(one: Expression, two: Expression) -> list[int]:
+    """What is left of a row when the multiple of another is subtracted that leaves least, ascending."""
+    ratios = collections.Counter(two[key] / one[key] for key in one.keys() & two.keys())
+    if not ratios:
+        return [CONSTANT]
+    return sorted(combine([(fmpq(1), two), (-ratios.most_common(1)[0][0], one)]))
