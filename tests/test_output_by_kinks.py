@@ -1,5 +1,7 @@
 """The output layer from how f bends at kinks of its neurons, and their signs from values of all outputs."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from flint import fmpq
@@ -9,7 +11,7 @@ from jaxtract import ExactContext, ExactNetworkOracle
 from jaxtract.layers.any_depth.found_layers import stacked
 from jaxtract.layers.any_depth.kinks.foretold import bends
 from jaxtract.layers.any_depth.kinks.pool import Pool
-from jaxtract.layers.any_depth.whole.output_layer import _signed, known_at
+from jaxtract.layers.any_depth.whole.output_layer import _signed, _signed_by_doubtful, known_at
 from jaxtract.network.families import exact_network, he
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.search.context_lines import settings_for
@@ -82,3 +84,21 @@ def test_values_of_another_function_contradict():
     for value in known.values:
         value[0] = value[0] ** 2
     assert _signed(layers, told, known, np.random.default_rng(0)) is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_doubtful_values_tell_signs_where_the_least_doubtful_are_right(seed):
+    _, layers, pool = searched((5, 6, 9, 4), seed, lines=12)
+    told, known = bends(pool, layers), values_of(pool, layers, lambda a: True)
+    right = _signed(layers, told, known, np.random.default_rng(seed))
+    assert right is not None
+    wrong = [value + 1 for value in known.values]
+    order = [*range(20), *range(40, len(wrong))]
+    values = [known.values[k] if k < 20 else wrong[k] for k in order]
+    doubtful = dataclasses.replace(known.at(order), values=values)
+    tail = _signed_by_doubtful(layers, told, doubtful, np.random.default_rng(seed))
+    assert tail is not None and tail.network == right.network
+    contradicting = dataclasses.replace(known, values=[v + k for k, v in enumerate(known.values)])
+    assert _signed_by_doubtful(layers, told, contradicting, np.random.default_rng(seed)) is None
+    assert _signed_by_doubtful(layers, [None, *told[1:]], doubtful, np.random.default_rng(seed)) is None
+    assert _signed_by_doubtful(layers, told, doubtful.at([]), np.random.default_rng(seed)) is None

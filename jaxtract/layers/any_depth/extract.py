@@ -128,7 +128,7 @@ class AnyDepth:
         self.first_line = first_line
         self.skips_tried = False
         self.tried_at_sources: set[tuple[int, int, int]] = set()
-        self.audited: set[tuple[int, int, int, bool]] = set()
+        self.audited: set[tuple[int, int, int]] = set()
         counted = (
             oracle
             if isinstance(oracle, CountingOracle)
@@ -244,7 +244,7 @@ class AnyDepth:
             if self._complete_at_sources() or (self.state.numbers.few_bits and len(bad) and self._audited()):
                 continue
             # Kinks that are all explained by layers behind which no output fits are explained wrongly somewhere.
-            if explained and not read and (drop_explained_behind(self.state) or self._audited(though_signed=True)):
+            if explained and not read and drop_explained_behind(self.state):
                 continue
             if self.state.hasty and (self._audited() or self.linear_units.find()):
                 continue
@@ -273,25 +273,24 @@ class AnyDepth:
                     return True
         return False
 
-    def _audited(self, *, though_signed: bool = False) -> bool:
+    def _audited(self) -> bool:
         """Whether rows of one of the last two layers are refuted, where signs of it stay open.
 
         Where bits are few, of the one before the last: signs of the last one may be open for want of bits.
-        ``though_signed``: of the one before the last, where all its signs are told, too.
         """
         depth = len(self.state.layers)
-        levels = (depth - 1, depth) if self.state.numbers.exact and not though_signed else (depth - 1,)
-        return any(self._audited_layer(level, though_signed) for level in levels if level >= 2)
+        levels = (depth - 1, depth) if self.state.numbers.exact else (depth - 1,)
+        return any(self._audited_layer(level) for level in levels if level >= 2)
 
-    def _audited_layer(self, level: int, though_signed: bool) -> bool:
+    def _audited_layer(self, level: int) -> bool:
         layer = self.state.layers[level - 1]
-        tried = (level, self.state.versions[level], len(layer.rows), though_signed)
+        tried = (level, self.state.versions[level], len(layer.rows))
         told = self.state.numbers.exact or self.state.numbers.few_bits
-        if not told or tried in self.audited or (all(layer.signs) and not though_signed):
+        if not told or tried in self.audited or all(layer.signs):
             return False
         self.audited.add(tried)
         self.state.progress.phase("measure")
-        return audit(self.state, level, thorough=though_signed)
+        return audit(self.state, level)
 
     def _read_with_skips(self) -> bool:
         """What is left without the plain hypothesis: True when a network with skips is found and not refuted.

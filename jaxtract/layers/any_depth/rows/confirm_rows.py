@@ -72,47 +72,38 @@ def review(state: Recovery) -> None:
             return
 
 
-THOROUGH, THOROUGH_FOR_ALL = 12, 4
-"""The same times where something must be wrong."""
-
-
-def audit(state: Recovery, level: int, *, thorough: bool = False) -> bool:
+def audit(state: Recovery, level: int) -> bool:
     """Whether rows of a layer are refuted and dropped that its others are held against, all over their boundaries.
 
     A deeper neuron walked by mistake is seen where the layer's own neurons are as they were on its walk, and not behind
-    their boundaries. Where neurons behind hide what is before them, they hide it of all. ``thorough``: more places are
-    asked, and a row that is seen often is refuted, too, if the others are seen more often still.
+    their boundaries. Where neurons behind hide what is before them, they hide it of all.
     """
-    times, for_all = (THOROUGH, THOROUGH_FOR_ALL) if thorough else (CONFIRMATIONS, FOR_ALL)
     rows = state.layers[level - 1].rows
     asked = doubtful = [i for i, row in enumerate(rows) if not row.linear]
     seen, unseen = [0] * len(rows), [0] * len(rows)
-    for turn in range(times):
-        chosen = asked if turn < for_all else doubtful
+    for turn in range(CONFIRMATIONS):
+        chosen = asked if turn < FOR_ALL else doubtful
         places = visible_places(state.pool.asker, state.known(level), rows, chosen, state.rng)
         for i, (hits, count) in zip(chosen, places, strict=True):
             seen[i], unseen[i] = seen[i] + hits, unseen[i] + count - hits
         chances = chances_unseen([seen[i] for i in asked], [unseen[i] for i in asked])
         doubtful = [i for i, chance in zip(asked, chances, strict=True) if chance < DOUBTFUL]
-        if not doubtful and (turn + 1 >= for_all or not thorough):
+        if not doubtful:
             return False
-    refuted = refuted_beside_others({i: (seen[i], unseen[i]) for i in asked}, often=1.0 if thorough else OFTEN_SEEN)
+    refuted = refuted_beside_others({i: (seen[i], unseen[i]) for i in asked})
     if refuted:
         keep_rows(state, level, [i for i in range(len(rows)) if i not in refuted])
         state.renewed(level)
     return bool(refuted)
 
 
-def refuted_beside_others(counts: dict[int, tuple[int, int]], *, often: float = OFTEN_SEEN) -> set[int]:
-    """Those of some rows that are seen too seldom, (seen, unseen) each, by those that are not.
-
-    ``often``: the share of places that is never held against a row.
-    """
+def refuted_beside_others(counts: dict[int, tuple[int, int]]) -> set[int]:
+    """Those of some rows that are seen too seldom, (seen, unseen) each, by those that are not."""
     left = dict(counts)
     while left:
         chances = chances_unseen([s for s, _ in left.values()], [u for _, u in left.values()])
         chance, worst = min(zip(chances, left, strict=True))
-        if not _refuted(*left[worst], chance, often):
+        if not _refuted(*left[worst], chance):
             break
         del left[worst]
     return counts.keys() - left.keys()
@@ -159,9 +150,9 @@ def chances_unseen(seen: Sequence[int], unseen: Sequence[int]) -> list[float]:
     return found
 
 
-def _refuted(seen: int, unseen: int, chance: float, often: float = OFTEN_SEEN) -> bool:
+def _refuted(seen: int, unseen: int, chance: float) -> bool:
     """Whether a row is seen too seldom beside others. A bend that no query of a line met is nobody's fault."""
-    return chance < SELDOM and share_seen(seen, unseen) < often
+    return chance < SELDOM and share_seen(seen, unseen) < OFTEN_SEEN
 
 
 def share_seen(seen: int, unseen: int) -> float:
