@@ -147,6 +147,16 @@ def test_open_weights_need_one_equation_more_than_unknowns():
     assert solve_open([*rows, lie]) == {}
 
 
+def test_one_place_says_nothing_of_an_open_weight_however_many_outputs_agree():
+    """All outputs change in proportion where one later neuron is on, whatever the cause."""
+    weight, column = (1, 0, 0), np.array([fmpq(2), fmpq(-3), fmpq(5)])
+    place = ({weight: column}, 7 * column)
+    assert solve_open([place]) == {}
+    other = ({weight: 4 * column}, 28 * column)
+    assert solve_open([place, other]) == {weight: fmpq(7)}
+    assert solve_open([place, ({weight: 4 * column}, 29 * column)]) == {}
+
+
 def test_what_gradients_say_of_a_missing_neuron():
     network = exact_network(he((16, 14, 5, 1), 1))
     layers = found_layers(network)

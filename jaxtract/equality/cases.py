@@ -70,6 +70,8 @@ def decide_zero(
 ) -> Decision:
     """Decide whether all ``targets`` vanish at every input.
 
+    Units of the two that look alike are tried first, a few layers at a time (``look_alikes``).
+
     Args:
         rows: ``rows[k]`` is z_k of unit k, affine in the inputs and earlier units.
         targets: affine in inputs and units.

@@ -176,24 +176,33 @@ def _chosen(
 
 
 def solve_open(equations: Sequence[Equation]) -> dict[Weight, Number]:
-    """Weights that more equations than unknowns agree on; each equation holds for every output."""
+    """Weights on which all equations agree, and those that are left without any one of them.
+
+    An equation holds for every output. Where a single neuron of a later layer is on, all outputs change in proportion
+    whatever the cause, so that one place says nothing about it.
+    """
     found: dict[Weight, Number] = {}
     for source in sorted({(w[0], w[2]) for coefficients, _ in equations for w in coefficients}):
         chosen = [e for e in equations if any((w[0], w[2]) == source for w in e[0])]
         unknown = sorted({w for coefficients, _ in chosen for w in coefficients})
-        rows = [
-            [*(coefficients[w][o] if w in coefficients else fmpq(0) for w in unknown), difference[o]]
-            for coefficients, difference in chosen
-            for o in range(len(difference))
-        ]
-        if len(rows) <= len(unknown):
-            continue
-        try:
-            solved = determined(rows, len(unknown))
-        except InconsistentRow:
-            continue
-        found.update({unknown[k]: value for k, value in solved.items()})
+        solved = _solved(chosen, unknown)
+        without = [_solved(chosen[:k] + chosen[k + 1 :], unknown).keys() for k in range(len(chosen))]
+        found.update({w: value for w, value in solved.items() if all(w in left for left in without)})
     return found
+
+
+def _solved(equations: Sequence[Equation], unknown: Sequence[Weight]) -> dict[Weight, Number]:
+    """Those that equations determine; none where these contradict each other."""
+    rows = [
+        [*(coefficients[w][o] if w in coefficients else fmpq(0) for w in unknown), difference[o]]
+        for coefficients, difference in equations
+        for o in range(len(difference))
+    ]
+    try:
+        solved = determined(rows, len(unknown)) if rows else {}
+    except InconsistentRow:
+        return {}
+    return {unknown[k]: value for k, value in solved.items()}
 
 
 def _row(point: GridVector) -> fmpz_mat:
