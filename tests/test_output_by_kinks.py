@@ -11,7 +11,12 @@ from jaxtract import ExactContext, ExactNetworkOracle
 from jaxtract.layers.any_depth.found_layers import stacked
 from jaxtract.layers.any_depth.kinks.foretold import bends
 from jaxtract.layers.any_depth.kinks.pool import Pool
-from jaxtract.layers.any_depth.whole.output_layer import _signed, _signed_by_doubtful, known_at
+from jaxtract.layers.any_depth.whole.output_layer import (
+    _signed,
+    _signed_by_doubtful,
+    _signed_by_some_lines,
+    known_at,
+)
 from jaxtract.network.families import exact_network, he
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.search.context_lines import settings_for
@@ -102,3 +107,26 @@ def test_doubtful_values_tell_signs_where_the_least_doubtful_are_right(seed):
     assert _signed_by_doubtful(layers, told, contradicting, np.random.default_rng(seed)) is None
     assert _signed_by_doubtful(layers, [None, *told[1:]], doubtful, np.random.default_rng(seed)) is None
     assert _signed_by_doubtful(layers, told, doubtful.at([]), np.random.default_rng(seed)) is None
+
+
+@pytest.mark.parametrize("widths", [(5, 6, 9, 4), (6, 6, 4, 1)])
+@pytest.mark.parametrize("seed", range(3))
+def test_lines_along_which_an_unknown_neuron_is_on_are_left_out(widths, seed):
+    _, layers, pool = searched(widths, seed, lines=14)
+    told, known = bends(pool, layers), values_of(pool, layers, lambda a: True)
+    lines = [line for (line, _), _ in pool.known_values()]
+    rng = np.random.default_rng(seed)
+    right = _signed(layers, told, known, rng)
+    assert right is not None
+    disturbed = [
+        value + k if line in (0, 4, 7) else value
+        for k, (line, value) in enumerate(zip(lines, known.values, strict=True), start=1)
+    ]
+    contradicting = dataclasses.replace(known, values=disturbed)
+    assert _signed(layers, told, contradicting, rng) is None
+    tail = _signed_by_some_lines(layers, told, contradicting, lines, rng)
+    assert tail is not None and tail.network == right.network
+    everywhere = dataclasses.replace(known, values=[value + k for k, value in enumerate(known.values)])
+    assert _signed_by_some_lines(layers, told, everywhere, lines, rng) is None
+    assert _signed_by_some_lines(layers, [None, *told[1:]], contradicting, lines, rng) is None
+    assert _signed_by_some_lines(layers, told, contradicting, [0] * len(lines), rng) is None

@@ -34,6 +34,9 @@ SPARE_POINTS = 6
 
 DOUBTFUL_CHOICES, DOUBTFUL_POINTS = 6, 6
 
+FEWEST_LINES, LINE_CHOICES = 4, 12
+"""Lines that there must be for some of them to be tried without the others, and how often some are."""
+
 DOUBTFUL_SHARE = 2
 """How many times more equations at doubtful points are taken than the signs and the constant need."""
 
@@ -90,6 +93,7 @@ def fit_output(
     open_columns: Sequence[int],
     seen_at: Sequence[Sequence[np.ndarray]],
     bends: Sequence[np.ndarray | None] = (),
+    lines: Sequence[int] = (),
 ) -> Tail | None:
     """The output layer over the last known layer, or None when f is not affine in its neurons.
 
@@ -110,9 +114,14 @@ def fit_output(
         open_columns: neurons of the layer before on which a weight of the last layer is open.
         seen_at: for every neuron of the last layer, places where its boundary was seen.
         bends: for every neuron of the last layer, coefficients (outputs,) of |z| / 2, where kinks tell them.
+        lines: which line each of the ``known`` values is on.
     """
     width = layers.widths[-1]
-    tail = _signed(layers, bends, known, rng) or _signed_by_doubtful(layers, bends, doubtful, rng)
+    tail = (
+        _signed(layers, bends, known, rng)
+        or _signed_by_doubtful(layers, bends, doubtful, rng)
+        or _signed_by_some_lines(layers, bends, known, lines, rng)
+    )
     if tail is not None:
         return tail
     for features in (_own_features, _features_before):
@@ -185,6 +194,26 @@ def _signed_by_doubtful(
         first = min(len(doubtful.values), few << choice)
         chosen = rng.permutation(first)[:few].tolist()
         tail = _signed_at(layers, told, doubtful.at(chosen))
+        if tail is not None:
+            return tail
+    return None
+
+
+def _signed_by_some_lines(
+    layers: KnownLayers,
+    bends: Sequence[np.ndarray | None],
+    known: KnownValues,
+    lines: Sequence[int],
+    rng: np.random.Generator,
+) -> Tail | None:
+    """The same from some lines: a neuron that no line crosses may be on along the others, and contradicts there."""
+    told = [bend for bend in bends if bend is not None]
+    distinct = sorted(set(lines))
+    if not told or len(told) < len(bends) or len(distinct) < FEWEST_LINES:
+        return None
+    for choice in range(LINE_CHOICES):
+        some = set(rng.permutation(distinct)[: max(2, len(distinct) >> (1 + choice % 2))].tolist())
+        tail = _signed(layers, bends, known.at([k for k, line in enumerate(lines) if line in some]), rng)
         if tail is not None:
             return tail
     return None

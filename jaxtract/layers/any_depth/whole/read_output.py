@@ -119,6 +119,7 @@ class OutputReader:
             open_columns=sorted({i for row in self.state.layers[-1].rows for i in row.missing}),
             seen_at=[row.seen_at for row in self.state.layers[-1].rows],
             bends=told,
+            lines=[known[k][0][0] for k in kept],
         )
 
     def _undisturbed(self, heights: Sequence[Matrix]) -> np.ndarray:
