@@ -88,14 +88,13 @@ class FewLayers:
         behind = set(needed_units(self.rows, [self.rows[unit]]))
         # What is on besides, and is not read, is put in only where nothing is proven without it.
         beside = {k for k, (on, _) in states.items() if on and k != unit} - behind
-        for together in (behind, behind | beside | set(needed_units(self.rows, [self.rows[k] for k in beside]))):
-            found = self._proven(states, unit, together)
-            if found is not None:
-                return found
-            if not beside:
-                break
-        self._refused.add(asked)
-        return None
+        found = self._proven(states, unit, behind)
+        if found is None and beside:
+            both = behind | beside | set(needed_units(self.rows, [self.rows[k] for k in beside]))
+            found = self._proven(states, unit, both)
+        if found is None:
+            self._refused.add(asked)
+        return found
 
     def _proven(self, states: States, unit: int, units: set[int]) -> Node | None:
         highest = max([self.levels[unit], *(self.levels[k] + 1 for k in units)])
@@ -133,12 +132,12 @@ class _Search:
         read = {key for k in (*exact, unit) for key in few.rows[k] if key != CONSTANT}
         self.variables = [*sorted(read | set(exact)), CONSTANT]
         self.column = {key: i for i, key in enumerate(self.variables)}
-        self.table = self._table([*self.exact, unit])
+        self.table = self._table()
 
-    def _table(self, units: Sequence[int]) -> dict[int, np.ndarray]:
-        """z of units over the variables, (variables,)."""
+    def _table(self) -> dict[int, np.ndarray]:
+        """z of the units over the variables, (variables,)."""
         found = {}
-        for k in sorted(units):
+        for k in sorted([*self.exact, self.unit]):
             found[k] = np.zeros(len(self.variables))
             for key, x in self.few.float_rows[k].items():
                 found[k][self.column[key]] = x
@@ -146,12 +145,12 @@ class _Search:
 
     def prove(self, states: States) -> Node | None:
         """All cases in float64 first; they are closed over the rationals only where none of them has a point."""
-        cases = self._cases(states, SPARING)
+        cases = self._cases(states)
         return None if cases is None else self._closed(states, cases)
 
-    def _cases(self, states: States, sparing: float) -> _Case | None:
-        ray = self._solve(states, sparing)
-        if ray.margin < ABOVE_ZERO and sparing:
+    def _cases(self, states: States) -> _Case | None:
+        ray = self._solve(states, SPARING)
+        if ray.margin < ABOVE_ZERO:
             ray = self._solve(states, 0.0)
         if ray.margin < ABOVE_ZERO:
             return _Case(ray.support)
@@ -161,7 +160,7 @@ class _Search:
         unit, on = split
         inner: dict[bool, _Case] = {}
         for side in (on, not on):
-            case = self._cases({**states, unit: (side, side)}, sparing)
+            case = self._cases({**states, unit: (side, side)})
             if case is None:
                 return None
             inner[side] = case

@@ -13,6 +13,8 @@ from jaxtract.equality.resolve import States
 SAMPLES, SCALES = 1024, (2.0**-6, 1.0, 2.0**4, 2.0**10)
 """Random inputs of every scale."""
 
+SEED = 0
+
 ALIKE = 1e-12
 """Units look alike where the cosine of their values is less than that below one."""
 
@@ -23,16 +25,15 @@ class SampledUnits:
     Args:
         rows: ``rows[k]`` is z_k of unit k, affine in the inputs and earlier units.
         inputs: d.
-        seed: of the inputs.
     """
 
-    def __init__(self, rows: Mapping[int, Expression], inputs: int, seed: int = 0):
-        self.rows, self.inputs, self.seed = rows, inputs, seed
+    def __init__(self, rows: Mapping[int, Expression], inputs: int):
+        self.rows, self.inputs = rows, inputs
 
     @functools.cached_property
     def values(self) -> dict[int, np.ndarray]:
         """s(z) of every unit, (samples,), each in units of its own."""
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng(SEED)
         points = np.concatenate([scale * rng.standard_normal((SAMPLES, self.inputs)) for scale in SCALES])
         known = {key: points[:, key + self.inputs] for key in range(-self.inputs, CONSTANT)}
         known[CONSTANT] = np.ones(len(points))

@@ -103,9 +103,14 @@ def bends(pool: Pool, layers: KnownLayers) -> list[np.ndarray | None]:
 def _alone(pool: Pool, index: int, layers: KnownLayers) -> list[tuple[int, int]]:
     """Kinks of a line at which one neuron of the last layer is zero, and no other of any layer: (kink, neuron)."""
     heights, _ = pool.heights(layers, [(index, t) for t in pool.lines[index].kinks])
-    zeros = [(_sides(z) == 0) & ~linear for z, linear in zip(heights, layers.linear, strict=True)]
+    zeros = zeros_of(layers, heights)
     single = np.concatenate(zeros, axis=1).sum(axis=1, keepdims=True) == 1
     return [(k, i) for k, i in np.argwhere(zeros[-1] & single & _foretold(layers, heights)).tolist()]
+
+
+def zeros_of(layers: KnownLayers, heights: Sequence[Matrix]) -> list[np.ndarray]:
+    """For every layer which of its neurons that bend are zero at which points, (points, width)."""
+    return [(_sides(z) == 0) & ~linear for z, linear in zip(heights, layers.linear, strict=True)]
 
 
 def quiet_places(pool: Pool, layers: KnownLayers) -> np.ndarray:

@@ -12,6 +12,7 @@ import dataclasses
 import numpy as np
 
 from jaxtract.layers.any_depth.found_layers import FoundLayer
+from jaxtract.layers.any_depth.kinks.foretold import zeros_of
 from jaxtract.layers.any_depth.recovery import Recovery
 
 FEWEST = 2
@@ -22,7 +23,9 @@ def drop_explained_behind(state: Recovery) -> bool:
     """Whether there were such rows; they are dropped, and what is behind them stays. No queries, exact context only."""
     if not state.numbers.exact or len(state.layers) < 2:
         return False
-    zeros = _zeros(state)
+    known = state.known(len(state.layers))
+    heights, _ = state.pool.heights(known, state.pool.places(state.pool.all_kinks()))
+    zeros = zeros_of(known, heights)
     for level in range(2, len(state.layers)):
         superfluous = [
             k
@@ -33,17 +36,6 @@ def drop_explained_behind(state: Recovery) -> bool:
             _drop(state, level, set(superfluous))
             return True
     return False
-
-
-def _zeros(state: Recovery) -> list[np.ndarray]:
-    """For every layer which neurons are zero at which kinks, (kinks, width)."""
-    kinks = state.pool.all_kinks()
-    known = state.known(len(state.layers))
-    heights, _ = state.pool.heights(known, state.pool.places(kinks))
-    return [
-        np.array([x == 0 for x in z.entries()], dtype=bool).reshape(z.nrows(), z.ncols()) & ~linear
-        for z, linear in zip(heights, known.linear, strict=True)
-    ]
 
 
 def _explained(own: np.ndarray, behind: list[np.ndarray]) -> bool:

@@ -18,6 +18,7 @@ from flint import fmpq, fmpz, fmpz_mat
 
 from jaxtract.geometry.known_layers import KnownLayers
 from jaxtract.layers.any_depth.found_layers import Row, merge_rows
+from jaxtract.layers.any_depth.kinks.foretold import zeros_of
 from jaxtract.layers.any_depth.kinks.input_slice import InputSlice
 from jaxtract.layers.any_depth.kinks.pool import Pool
 from jaxtract.layers.any_depth.skips.carried import Layout, carried_layers, deepest_read, moved_to, network_of
@@ -237,9 +238,8 @@ class SkipReader:
         layers = self._known(len(self.layers))
         heights, _ = self.pool.heights(layers, self.pool.places(kinks))
         explained = np.zeros(len(kinks), dtype=bool)
-        for z, linear in zip(heights, layers.linear, strict=True):
-            zero = np.array([x == 0 for x in z.entries()], dtype=bool).reshape(z.nrows(), z.ncols())
-            explained |= zero[:, ~linear].any(axis=1)
+        for zeros in zeros_of(layers, heights):
+            explained |= zeros.any(axis=1)
         return [kink for kink, known in zip(kinks, explained.tolist(), strict=True) if not known]
 
     def _add_lines(self, counterexamples: Sequence[Sequence[fmpq]]) -> None:

@@ -154,13 +154,19 @@ def _signed(
     Every output tells them, so that more neurons than the layer before has are no obstacle where there are several; nor
     are values at which some of what that layer does is never seen. None where they are not told, or contradict.
     """
-    told = [bend for bend in bends if bend is not None]
-    if not known.values or not told or len(told) < len(bends):
+    told = _all_told(bends)
+    if not known.values or not told:
         return None
     outputs, width = len(told[0]), len(told)
     count = -(-(width + outputs + SPARE_POINTS) * POINTS_PER_UNKNOWN // outputs)
     chosen = rng.permutation(len(known.values))[: max(count, width + SPARE_POINTS)].tolist()
     return _signed_at(layers, told, known.at(chosen))
+
+
+def _all_told(bends: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    """How f bends with every neuron; nothing where kinks do not tell it of all."""
+    told = [bend for bend in bends if bend is not None]
+    return told if len(told) == len(bends) else []
 
 
 def _signed_at(layers: KnownLayers, bends: Sequence[np.ndarray], known: KnownValues) -> Tail | None:
@@ -185,8 +191,8 @@ def _signed_by_doubtful(
 
     Neurons that are read with open weights may be on wherever f is known, and their readers off all the same.
     """
-    told = [bend for bend in bends if bend is not None]
-    if not doubtful.values or not told or len(told) < len(bends):
+    told = _all_told(bends)
+    if not doubtful.values or not told:
         return None
     outputs = len(told[0])
     few = DOUBTFUL_SHARE * -(-(len(told) + outputs + SPARE_POINTS) // outputs)
@@ -207,9 +213,8 @@ def _signed_by_some_lines(
     rng: np.random.Generator,
 ) -> Tail | None:
     """The same from some lines: a neuron that no line crosses may be on along the others, and contradicts there."""
-    told = [bend for bend in bends if bend is not None]
     distinct = sorted(set(lines))
-    if not told or len(told) < len(bends) or len(distinct) < FEWEST_LINES:
+    if not _all_told(bends) or len(distinct) < FEWEST_LINES:
         return None
     for choice in range(LINE_CHOICES):
         some = set(rng.permutation(distinct)[: max(2, len(distinct) >> (1 + choice % 2))].tolist())
