@@ -73,14 +73,17 @@ class WalkedRows:
             if not all(signs):
                 # No row is told from a wrong one where a sign that it needs is open.
                 size = FEWEST_WALKS
-        if level > 1 and all(signs) and self.state.numbers.few_bits and not self.state.numbers.rough:
+        if all(signs) and not self.state.numbers.rough:
             return self._one_for_each(level, kinks, size)
         if len(kinks) <= size:
             return kinks
         return [kinks[i] for i in sorted(self.state.rng.permutation(len(kinks))[:size].tolist())]
 
     def _one_for_each(self, level: int, kinks: list[Kink], most: int) -> list[Kink]:
-        """One kink for every neuron, of those first of which the kinks together tell most; the others cost a walk."""
+        """One kink for every neuron, of those first of which the kinks together tell most; the others cost a walk.
+
+        What the kinks tell is known to the walk, which is the shorter for it.
+        """
         measured = [kink for kink in self.state.unexplained() if self.state.pool.is_measured(kink)]
         groups = self.met_again.groups(level, [*kinks, *(kink for kink in measured if kink not in set(kinks))])
         groups = [group for group in groups if group.kinks[0] in set(kinks)]

@@ -130,8 +130,12 @@ def common_ratio(left: Sequence[Number], right: Sequence[Number]) -> Number | No
     factors = [a / b for a, b in zip(left, right, strict=True) if not vanishes(b) and not vanishes(a)]
     if not factors:
         return None
-    best = min(factors, key=lambda x: x.rad() / abs(x).mid())
+    best = min(factors, key=_relative_error)
     return None if any(a != best * b for a, b in zip(left, right, strict=True)) else best
+
+
+def _relative_error(factor: Number) -> Number:
+    return factor.rad() / abs(factor).mid() if isinstance(factor, arb) else fmpq(0)
 
 
 def _power(length: float) -> fmpq:
