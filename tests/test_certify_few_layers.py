@@ -87,9 +87,9 @@ def test_what_happens_somewhere_is_not_ruled_out(seed):
         values[k] = np.maximum(sum(float(x) * values[key] for key, x in table.rows[k].items()), 0)
     for k in table.rows:
         if (values[k] > 1e-6).any():
-            assert few.rule_out({k: (True, True)}, k) is None
+            assert few.rule_out({k: (True, True)}, k).proof is None
         if (values[k] == 0).any():
-            assert few.rule_out({k: (False, False)}, k) is None
+            assert few.rule_out({k: (False, False)}, k).proof is None
 
 
 def test_programs_are_counted_and_allowed_for():

@@ -74,12 +74,22 @@ def value(expression: Expression, known: Mapping[int, fmpq]) -> fmpq:
     return total
 
 
+def unit_sizes(rows: Mapping[int, Expression]) -> dict[int, fmpq]:
+    """Powers of two: with every unit in units of its own no coefficient exceeds 2, and one of each row reaches 1."""
+    sizes: dict[int, fmpq] = {}
+    for k in sorted(rows):
+        largest = max((abs(x * sizes.get(key, fmpq(1))) for key, x in rows[k].items()), default=fmpq(1))
+        sizes[k] = power_of_two(floor_log2(largest))
+    return sizes
+
+
+def resized(rows: Mapping[int, Expression], sizes: Mapping[int, fmpq]) -> dict[int, dict[int, fmpq]]:
+    """Rows of units, every unit in units of its own."""
+    one = fmpq(1)
+    return {k: {key: x * sizes.get(key, one) / sizes[k] for key, x in row.items()} for k, row in rows.items()}
+
+
 def float64_rows(rows: Mapping[int, Expression]) -> dict[int, dict[int, float]]:
     """Rows of units in float64, every unit in units of its own power of two, so that no coefficient exceeds 2."""
-    sizes: dict[int, fmpq] = {}
-    found = {}
-    for k in sorted(rows):
-        terms = {key: x * sizes.get(key, fmpq(1)) for key, x in rows[k].items()}
-        sizes[k] = power_of_two(floor_log2(max(abs(x) for x in terms.values()))) if terms else fmpq(1)
-        found[k] = {key: float(x / sizes[k]) for key, x in terms.items()}
-    return found
+    resized_rows = resized(rows, unit_sizes(rows))
+    return {k: {key: float(x) for key, x in row.items()} for k, row in resized_rows.items()}

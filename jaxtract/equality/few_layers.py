@@ -1,9 +1,10 @@
-"""Can units be on and off as told? Often a few layers before them say no.
+"""Can units be on and off as told? Often a few layers before them say no, and all layers show where.
 
 What lies further back is only known not to be negative, so that linear programs are small and the same for whatever
-feeds those layers. They are homogeneous: the constant is a variable that is not negative either, and their answer is a
-ray. Cases are split on the unit whose s(z) the program takes for most above max(0, z). Float64 finds the cases; every
-one of them is closed by Farkas multipliers over the rationals (``farkas``), in the form that a certificate holds.
+feeds those layers (``held_program``). Where a point of one is cheated by units whose s(z) it takes for more than
+max(0, z), cases are split: on that unit, of those that cheat most, whose two cases are both hardest to reach (strong
+branching: Applegate, Bixby, Chvatal, Cook 1995). Float64 finds the cases; every one of them is closed by Farkas
+multipliers over the rationals (``farkas``), in the form that a certificate holds.
 """
 
 from __future__ import annotations
@@ -13,20 +14,27 @@ import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
-from scipy.optimize import linprog
 
-from jaxtract.equality.expressions import CONSTANT, Expression, float64_rows
+from jaxtract.equality.backward import passed_backward
+from jaxtract.equality.expressions import CONSTANT, Expression, resized, unit_sizes
 from jaxtract.equality.farkas import Constraint, search_point
+from jaxtract.equality.held_program import HeldProgram, Ray
 from jaxtract.equality.resolve import Node, OutOfBudgetError, States, constraints_of, needed_units, resolve
 
-ABOVE_ZERO = 1e-7
-"""Margins, and what a program takes a unit for too much, are zero below that; no coefficient exceeds 2."""
+ABOVE_ZERO = 1e-8
+"""Margins, and what a program takes a unit for too much, are zero below that; variables sum up to one."""
 
-SMALL = 16
+CANDIDATES = 6
+"""Units whose two cases are looked at before one of them is split."""
+
+LITTLE = 1e-3
+"""Share of the margin that a case may keep without being told from one that keeps all."""
+
+FARTHEST = 2.0**-30
+"""Of a ray, the least share of the constant in it: no input is further out."""
+
+SMALL = 64
 """Programs over few layers that take about as long as one over all of them."""
-
-SPARING = 1e-3
-"""Cost of s(z) against the margin: programs take units for as little as they need."""
 
 
 class Allowance:
@@ -54,6 +62,14 @@ class Allowance:
             self.progress(self.cases)
 
 
+@dataclasses.dataclass(frozen=True)
+class Answered:
+    """``proof``: no input has the states. ``point``: one seems to, (inputs,), in float64. Neither: not settled."""
+
+    proof: Node | None = None
+    point: np.ndarray | None = None
+
+
 class FewLayers:
     """Proofs that units are never as told, from the layers before them.
 
@@ -65,8 +81,10 @@ class FewLayers:
 
     def __init__(self, rows: Mapping[int, Expression], inputs: int, allowance: Allowance):
         self.rows, self.inputs, self.allowance = rows, inputs, allowance
-        self.float_rows = float64_rows(rows)
-        self._refused: set[tuple[int, frozenset[tuple[int, bool]]]] = set()
+        self.sizes = unit_sizes(rows)
+        self.resized = resized(rows, self.sizes)
+        self.float_rows = {k: {key: float(x) for key, x in row.items()} for k, row in self.resized.items()}
+        self._answered: dict[tuple[int, frozenset[tuple[int, bool]]], Answered] = {}
 
     @functools.cached_property
     def levels(self) -> dict[int, int]:
@@ -76,50 +94,39 @@ class FewLayers:
             found[k] = 1 + max((found[key] for key in self.rows[k] if key > CONSTANT), default=0)
         return found
 
-    def rule_out(self, states: States, unit: int) -> Node | None:
-        """A proof that no input has these states, the last of which is that of ``unit``; None where none is found.
+    def rule_out(self, states: States, unit: int) -> Answered:
+        """Whether any input has these states, the last of which is that of ``unit``.
 
         Raises:
             OutOfBudgetError: the allowance is spent.
         """
         asked = unit, frozenset((k, on) for k, (on, _) in states.items() if k != unit)
-        if asked in self._refused:
-            return None
-        behind = set(needed_units(self.rows, [self.rows[unit]]))
-        # What is on besides, and is not read, is put in only where nothing is proven without it.
-        beside = {k for k, (on, _) in states.items() if on and k != unit} - behind
-        found = self._proven(states, unit, behind)
-        if found is None and beside:
-            both = behind | beside | set(needed_units(self.rows, [self.rows[k] for k in beside]))
-            found = self._proven(states, unit, both)
-        if found is None:
-            self._refused.add(asked)
+        found = self._answered.get(asked)
+        # What is on besides, and is not read, counts with all that it needs.
+        found = found or self._settled(states, unit, self._behind([unit, *(k for k, (on, _) in states.items() if on)]))
+        if found.proof is None:
+            self._answered[asked] = found
         return found
 
-    def _proven(self, states: States, unit: int, units: set[int]) -> Node | None:
+    def _behind(self, units: Sequence[int]) -> set[int]:
+        """All that some units depend on, and these but for the first."""
+        return {*units[1:], *needed_units(self.rows, [self.rows[k] for k in units])} - {units[0]}
+
+    def _settled(self, states: States, unit: int, units: set[int]) -> Answered:
         highest = max([self.levels[unit], *(self.levels[k] + 1 for k in units)])
-        for reach in range(1, highest + 1):
+        for reach in range(1, max(2, highest)):
             exact = sorted(k for k in units if self.levels[k] >= highest - reach)
-            found = _Search(self, exact, unit).prove(states)
+            found = _Search(self, exact, unit).settle(states)
             if found is not None:
                 return found
-        return None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Ray:
-    """Values of the variables of a program, its margin, and the constraints that it rests on."""
-
-    values: np.ndarray
-    margin: float
-    support: frozenset[tuple[str, int]]
+        return Answered()
 
 
 @dataclasses.dataclass(frozen=True)
 class _Case:
     """A case without a point, or split by a unit into two."""
 
-    support: frozenset[tuple[str, int]]
+    support: Collection[tuple[str, int]] = ()
     unit: int | None = None
     inner: Mapping[bool, _Case] = dataclasses.field(default_factory=dict)
 
@@ -129,42 +136,74 @@ class _Search:
 
     def __init__(self, few: FewLayers, exact: Sequence[int], unit: int):
         self.few, self.exact, self.unit = few, list(exact), unit
-        read = {key for k in (*exact, unit) for key in few.rows[k] if key != CONSTANT}
-        self.variables = [*sorted(read | set(exact)), CONSTANT]
-        self.column = {key: i for i, key in enumerate(self.variables)}
-        self.table = self._table()
+        self.point: np.ndarray | None = None
 
-    def _table(self) -> dict[int, np.ndarray]:
-        """z of the units over the variables, (variables,)."""
-        found = {}
-        for k in sorted([*self.exact, self.unit]):
-            found[k] = np.zeros(len(self.variables))
-            for key, x in self.few.float_rows[k].items():
-                found[k][self.column[key]] = x
-        return found
+    def settle(self, states: States) -> Answered | None:
+        """All cases in float64 first; they are closed over the rationals only where none of them has a point.
 
-    def prove(self, states: States) -> Node | None:
-        """All cases in float64 first; they are closed over the rationals only where none of them has a point."""
-        cases = self._cases(states)
-        return None if cases is None else self._closed(states, cases)
+        None where some case has one with what lies further back as it likes.
+        """
+        program = HeldProgram(self.few.float_rows, self.exact, self.unit, states[self.unit][0])
+        for k, (on, _) in states.items():
+            if k in program.row:
+                program.fix(k, on)
+        cases = self._cases(program, self._solve(program))
+        if cases is None:
+            return None if program.free else Answered(point=self.point)
+        return Answered(proof=self._closed(states, cases))
 
-    def _cases(self, states: States) -> _Case | None:
-        ray = self._solve(states, SPARING)
+    def _solve(self, program: HeldProgram) -> Ray:
+        self.few.allowance.spend()
+        return program.solve()
+
+    def _cases(self, program: HeldProgram, ray: Ray) -> _Case | None:
+        """None where a point is found."""
         if ray.margin < ABOVE_ZERO:
-            ray = self._solve(states, 0.0)
-        if ray.margin < ABOVE_ZERO:
-            return _Case(ray.support)
-        split = self._cheated(states, ray)
-        if split is None:
+            program.solve()
+            return _Case(program.support())
+        cheating = [found for found in program.taken_too_much(ray)[:CANDIDATES] if found[0] > ABOVE_ZERO]
+        if not cheating:
+            self.point = self._input(program, ray)
             return None
-        unit, on = split
+        unit, likely, rays = self._chosen(program, ray, cheating)
         inner: dict[bool, _Case] = {}
-        for side in (on, not on):
-            case = self._cases({**states, unit: (side, side)})
+        for on in (likely, not likely):
+            program.fix(unit, on)
+            case = self._cases(program, rays[on])
+            program.release(unit)
             if case is None:
                 return None
-            inner[side] = case
-        return _Case(ray.support, unit, inner)
+            inner[on] = case
+        return _Case(unit=unit, inner=inner)
+
+    def _chosen(
+        self, program: HeldProgram, ray: Ray, cheating: Sequence[tuple[float, int, bool]]
+    ) -> tuple[int, bool, dict[bool, Ray]]:
+        """The unit to split, the side to begin with, and the rays of both of its cases."""
+        best = None
+        for _, unit, likely in cheating:
+            rays = {}
+            for on in (True, False):
+                program.fix(unit, on)
+                rays[on] = self._solve(program)
+                program.release(unit)
+            lost = [LITTLE + (ray.margin - rays[on].margin) / ray.margin for on in (True, False)]
+            score = lost[0] * lost[1] + sum(rays[on].margin < ABOVE_ZERO for on in (True, False))
+            if best is None or score > best[0]:
+                best = score, unit, likely, rays
+        assert best is not None
+        return best[1:]
+
+    def _input(self, program: HeldProgram, ray: Ray) -> np.ndarray | None:
+        """The input on a ray; one far out where the ray is endless."""
+        if program.free:
+            return None
+        constant = max(ray.values[program.column[CONSTANT]], FARTHEST)
+        point = np.zeros(self.few.inputs)
+        for v, x in zip(program.variables, ray.values, strict=True):
+            if v < CONSTANT:
+                point[v + self.few.inputs] = x / constant
+        return point
 
     def _closed(self, states: States, case: _Case) -> Node | None:
         if case.unit is None:
@@ -177,58 +216,13 @@ class _Search:
             nodes[on] = node
         return {"unit": case.unit, "strict": "on", "on": nodes[True], "off": nodes[False]}
 
-    def _cheated(self, states: States, ray: _Ray) -> tuple[int, bool] | None:
-        """The unit that is taken for most above max(0, z), and whether z is positive there."""
-        heights = {k: float(self.table[k] @ ray.values) for k in self.exact if k not in states}
-        above = {k: ray.values[self.column[k]] - max(z, 0.0) for k, z in heights.items()}
-        worst = max(above, key=lambda k: above[k], default=None)
-        return None if worst is None or above[worst] < ABOVE_ZERO else (worst, heights[worst] > 0)
-
-    def _solve(self, states: States, sparing: float) -> _Ray:
-        """The largest margin t <= 1 by which ``unit`` is on its side."""
-        self.few.allowance.spend()
-        count = len(self.variables)
-        upper: list[tuple[tuple[str, int], np.ndarray]] = []
-        equal: list[np.ndarray] = []
-        bounds: list[tuple[float | None, float | None]] = [
-            (None if v < CONSTANT else 0.0, None) for v in self.variables
-        ]
-        cost = np.zeros(count + 1)
-        cost[-1] = -1.0
-        for k, row in self.table.items():
-            own = np.eye(1, count + 1, self.column[k])[0] if k != self.unit else np.zeros(count + 1)
-            z = np.append(row, 0.0)
-            if k == self.unit:
-                upper.append((("side", k), np.eye(1, count + 1, count)[0] - (z if states[k][0] else -z)))
-                continue
-            if k not in states:
-                upper.append((("above", k), z - own))
-                cost += sparing * own
-                continue
-            on = states[k][0]
-            upper.append((("side", k), -z if on else z))
-            if on:
-                equal.append(own - z)
-            else:
-                bounds[self.column[k]] = (0.0, 0.0)
-        result = linprog(
-            cost,
-            A_ub=np.array([row for _, row in upper]),
-            b_ub=np.zeros(len(upper)),
-            A_eq=np.array(equal) if equal else None,
-            b_eq=np.zeros(len(equal)) if equal else None,
-            bounds=[*bounds, (0.0, 1.0)],
-            method="highs",
-        )
-        if result.status != 0:
-            return _Ray(np.zeros(count), 0.0, frozenset())
-        used = {name for (name, _), m in zip(upper, result.ineqlin.marginals, strict=True) if abs(m) > ABOVE_ZERO}
-        low = result.lower.marginals[:count]
-        used |= {("relu", v) for v, m in zip(self.variables, low, strict=True) if v > CONSTANT and abs(m) > ABOVE_ZERO}
-        return _Ray(result.x[:count], float(result.x[-1]), frozenset(used))
-
     def _leaf(self, states: States, support: Collection[tuple[str, int]]) -> Node | None:
         """The case closed over the rationals: by the constraints that the program rests on, else by all of them."""
+        local = {k: state for k, state in states.items() if k in self.exact or k == self.unit}
+        short = passed_backward(self.few.resized, self.exact, self.unit, local)
+        if short is not None:
+            sizes = self.few.sizes
+            return {"farkas": [[kind, unit, str(m / sizes[unit])] for (kind, unit), m in short]}
         constraints = self._constraints(states)
         few = [c for c in constraints if c.name in support or c.name == ("side", self.unit)]
         for chosen in (few, constraints):
@@ -240,7 +234,8 @@ class _Search:
     def _constraints(self, states: States) -> list[Constraint]:
         units = sorted({*self.exact, self.unit})
         local = {k: state for k, state in states.items() if k in units}
-        free = [v for v in self.variables if v > CONSTANT and v not in units]
+        read = {key for k in units for key in self.few.rows[k] if key > CONSTANT}
+        free = sorted(read - set(units))
         now = resolve(self.few.rows, units, local, [], self.few.inputs, free=free)
         nonnegative = [Constraint(("relu", k), now.s[k]) for k in free]
         return [*constraints_of(now, local, now.open_units), *nonnegative]

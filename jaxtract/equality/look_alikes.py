@@ -75,7 +75,7 @@ class LookAlikes:
     def _never_on(self, states: States, unit: int) -> Node | None:
         if unit in states or self.samples.where({**states, unit: (True, True)}).any():
             return None
-        return self.few.rule_out({**states, unit: (True, True)}, unit)
+        return self.few.rule_out({**states, unit: (True, True)}, unit).proof
 
 
 def _between(one: Expression, two: Expression) -> list[int]:

@@ -1,0 +1,107 @@
+"""Short Farkas multipliers for a case: what each unit passes on to its row is chosen, the last unit's first.
+
+Of all multipliers float64 finds those that leave most room. Rounded to few bits they need no correction: what a unit
+is read with is then known exactly, and what its s(z) >= 0, or its z >= 0 where it is on, has to make up for is the
+rest. (Without room to round, ``farkas`` solves for exact multipliers, which are as long as the system is large.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from flint import fmpq
+from scipy.optimize import linprog
+
+from jaxtract.equality.expressions import CONSTANT, Expression
+from jaxtract.equality.resolve import States
+from precision.dyadic import floor_log2, floor_to_grid, from_float, round_to_grid
+
+LEAST_ROOM = 2.0**-24
+"""Room below which nothing is rounded."""
+
+SPARE_BITS = 8
+"""Multipliers have so many bits more than the room asks for."""
+
+LARGEST = 2.0**20
+
+Multiplier = tuple[tuple[str, int], fmpq]
+
+
+def passed_backward(
+    rows: Mapping[int, Expression], exact: Sequence[int], unit: int, states: States
+) -> list[Multiplier] | None:
+    """Multipliers that prove a case empty, by the names of their constraints; None where there is no room to round.
+
+    Args:
+        rows: z of every unit, over what it reads; coefficients of about one.
+        exact: units of which it is known that s(z) >= z, or their states; all others that are read are not negative.
+        unit: the one that is asked for, not among them.
+        states: of it and of some of the others.
+    """
+    order = sorted(exact)
+    side = fmpq(1 if states[unit][0] else -1)
+    guess = _with_most_room(rows, order, unit, states)
+    if guess is None:
+        return None
+    passed, bits = guess
+    found: list[Multiplier] = [(("side", unit), fmpq(1))]
+    left = {key: side * x for key, x in rows[unit].items()}
+    for k, wanted in zip(reversed(order), reversed(passed.tolist()), strict=True):
+        own = left.pop(k, fmpq(0))
+        share, least = round_to_grid(from_float(wanted), bits), -floor_to_grid(-own, bits)
+        if k not in states:
+            share = min(max(share, least), fmpq(0))
+            found += [(("above", k), -share), (("relu", k), share - own)]
+        elif states[k][0]:
+            share = max(share, least)
+            found.append((("side", k), share - own))
+        else:
+            share = min(share, fmpq(0))
+            found.append((("side", k), -share))
+        if share != 0:
+            for key, x in rows[k].items():
+                left[key] = left.get(key, fmpq(0)) + share * x
+    constant = left.pop(CONSTANT, fmpq(0))
+    found += [(("relu", k), -x) for k, x in left.items()]
+    if constant > 0 or any(x < 0 for _, x in found):
+        return None
+    return [(name, x) for name, x in found if x != 0]
+
+
+def _with_most_room(
+    rows: Mapping[int, Expression], order: Sequence[int], unit: int, states: States
+) -> tuple[np.ndarray, int] | None:
+    """What every unit passes on, (units,), and the bits to round it to.
+
+    The program: all that is left of variables that are not negative is as far below zero as can be.
+    """
+    variables = sorted({key for k in (*order, unit) for key in rows[k]} | {*order, CONSTANT})
+    if variables[0] < CONSTANT:
+        return None  # nothing makes up for what is left of an input
+    column = {key: i for i, key in enumerate(variables)}
+    table = np.zeros((len(order) + 1, len(variables)))
+    for i, k in enumerate([*order, unit]):
+        for key, x in rows[k].items():
+            table[i, column[key]] = float(x)
+    goal = table[-1] if states[unit][0] else -table[-1]
+    places = {k: i for i, k in enumerate(order)}
+    upper = np.zeros((len(variables), len(order) + 1))
+    upper[:, :-1] = table[:-1].T
+    bounds: list[tuple[float, float]] = []
+    for k, i in places.items():
+        upper[column[k], i] -= 1.0
+        bounds.append((-LARGEST, LARGEST if k in states and states[k][0] else 0.0))
+    open_to_room = np.array([v not in states for v in variables])
+    upper[open_to_room, -1] = 1.0
+    kept = [column[v] for v in variables if v not in states or states[v][0]]
+    result = linprog(
+        np.eye(1, len(order) + 1, len(order))[0] * -1.0,
+        A_ub=upper[kept],
+        b_ub=-goal[kept],
+        bounds=[*bounds, (0.0, 1.0)],
+        method="highs",
+    )
+    if result.status != 0 or result.x[-1] < LEAST_ROOM:
+        return None
+    return result.x[:-1], SPARE_BITS - floor_log2(from_float(float(result.x[-1])))
