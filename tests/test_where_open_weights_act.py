@@ -1,6 +1,7 @@
 """Open weights: where they would change f, or the proof that they do nowhere."""
 
 import numpy as np
+import pytest
 from flint import fmpq, fmpq_mat
 
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, stacked
@@ -28,23 +29,30 @@ def over(layers):
     return OpenWeights(layers, known, Tail(output, "by hand", np.inf, np.array([True])))
 
 
+def everything(weights, **options):
+    """All that comes out of trying open weights."""
+    tried = list(try_open(weights, np.random.default_rng(0), **options))
+    return [x for t in tried for x in t.points], {weight for t in tried for weight in t.harmless}
+
+
 def test_a_weight_between_neurons_that_are_never_on_together_is_harmless():
     """Where -x is on, the four others keep the neuron off, whatever is added up to twice its largest weight."""
-    tried = try_open(open_weights([-1, -1, -1, -1]), np.random.default_rng(0))
-    assert tried.harmless == {(1, 0, 1)}
-    assert tried.points == []
+    points, harmless = everything(open_weights([-1, -1, -1, -1]))
+    assert harmless == {(1, 0, 1)}
+    assert points == []
 
 
 def test_a_weight_that_may_turn_its_neuron_on_comes_with_inputs():
-    tried = try_open(open_weights([0, 0, 0, 0]), np.random.default_rng(0))
-    assert tried.harmless == set()
-    assert tried.points
-    assert all(x < 0 for (x,) in tried.points)
+    points, harmless = everything(open_weights([0, 0, 0, 0]))
+    assert harmless == set()
+    assert points
+    assert all(x < 0 for (x,) in points)
 
 
-def test_inputs_that_no_random_one_is_near_are_climbed_to(monkeypatch):
-    """Both neurons are on in one orthant in 2^dimension; linear programs, which might tell, are not asked."""
-    monkeypatch.setattr(where_they_act, "CASES", 0)
+@pytest.mark.parametrize("by", ["climbs", "programs"])
+def test_inputs_that_no_random_one_is_near_are_found(monkeypatch, by):
+    """Both neurons are on in one orthant in 2^dimension, by climbs alone or by linear programs alone."""
+    monkeypatch.setattr(where_they_act, "_climbed" if by == "programs" else "_settled", lambda *_: {})
     dimension = 40
     rng = np.random.default_rng(0)
     first = [
@@ -55,7 +63,6 @@ def test_inputs_that_no_random_one_is_near_are_climbed_to(monkeypatch):
     other = Row([*(fmpq(-int(rng.integers(50, 90))) for _ in range(dimension)), fmpq(1)], fmpq(-20))
     last = Row([None, fmpq(1)], fmpq(-1))
     layers = [FoundLayer(rows, [1] * len(rows)) for rows in (first, [source, other], [last])]
-    tried = try_open(over(layers), np.random.default_rng(0))
-    assert tried.harmless == set() and tried.points
+    tried = next(t for t in try_open(over(layers), np.random.default_rng(0)) if t.points)
     z = stacked(dimension, layers[:2]).values64(np.array([[float(x.p) / float(x.q) for x in p] for p in tried.points]))
     assert np.all(z[-1][:, 0] > 0)

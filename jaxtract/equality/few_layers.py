@@ -53,11 +53,16 @@ class Allowance:
         """How many were begun."""
         return -(-self.programs // SMALL)
 
+    def spent(self, programs: int) -> bool:
+        """Whether there are so many left, which are then spent on something else that takes as long."""
+        left = self.programs + programs <= self.most
+        self.programs += programs if left else 0
+        return left
+
     def spend(self) -> None:
         """Raises: OutOfBudgetError where none is left."""
-        if self.programs >= self.most:
+        if not self.spent(1):
             raise OutOfBudgetError
-        self.programs += 1
         if self.progress is not None and self.programs % SMALL == 1:
             self.progress(self.cases)
 

@@ -1,22 +1,27 @@
 """Inputs at which an open weight would change f, or a proof that there are none.
 
 A weight that no query has shown is given values of the size of its row, against zero. Where that changes the recovered
-network the black box is to be asked: the network is computed at many random inputs, more than anybody would ask, and on
-ways uphill to where both neurons are on: far from all biases there may be room for that which no random input meets.
-Where none is found, whether the two networks are one function is decided by cases with linear programs
-(``jaxtract.equality``): first over a copy with short weights, which is quick, then over the weights themselves.
+network the black box is to be asked: the network is computed at many random inputs, more than anybody would ask, and
+inputs climb to where both neurons are on (``meeting``). Where none is found, linear programs over a few layers, and at
+last over all of them, show such an input or that there is none (``jaxtract.equality.few_layers``). A weight whose
+neurons are on together, but not so that any output tells, is looked at by cases.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from flint import fmpq, fmpq_mat
 
-from jaxtract.equality.cases import Decision, decide_zero
+from jaxtract.equality.cases import decide_zero
+from jaxtract.equality.expressions import Expression
+from jaxtract.equality.few_layers import SMALL, Allowance, Answered, FewLayers
+from jaxtract.equality.neurons import neuron_rows
+from jaxtract.equality.resolve import OutOfBudgetError
 from jaxtract.equality.units import UnitTable, differences, over_units
+from jaxtract.layers.any_depth.unseen.meeting import Meeting
 from jaxtract.layers.any_depth.unseen.open_weights import OpenWeights, Weight
 from jaxtract.network.blocks import Blocks
 from jaxtract.network.exact_network import ExactNetwork
@@ -26,8 +31,14 @@ from jaxtract.oracle.points import scattered
 from precision.balls import middles
 from precision.dyadic import dyadic_matrix, floor_log2, from_float, power_of_two, round_to_grid
 
-MOST_CASES, CASES = 200, 60
-"""Linear programs for all open weights, and for one value of one of them."""
+PROGRAMS = 1 << 14
+"""Linear programs over few layers for all open weights together, unless more are allowed."""
+
+CLIMB = 1 << 9
+"""Programs that take as long as a climb."""
+
+CASES = 60
+"""Linear programs over all layers for a weight whose neurons are on together."""
 
 VALUES = (fmpq(-2), fmpq(2))
 """Values that are tried for a weight, where the largest of its row is between 1 and 2.
@@ -38,16 +49,8 @@ A negative one acts where both neurons are on; a positive one also where it alon
 SAMPLES, SCALES = 1 << 17, (1.0, 2.0**-4, 2.0**5, 2.0**10)
 """Random inputs of every scale."""
 
-CLIMBS, STEPS = 512, 80
-"""Starts of every scale for one value of a weight, and how often each moves on, so much of its distance from zero:"""
-
-FIRST_STEP, SHORTER = 0.3, 0.96
-
 MOST_POINTS, LEAST_CHANGE = 4, 1e-9
 """Inputs for one value of a weight, and the change of an output, against the outputs there, that float64 can tell."""
-
-SHORT_BITS = 30
-"""Bits after the point of the copy's weights."""
 
 GRIDS = (16, 40, 100, 250)
 """Bits after the point that an input is rounded to, the first at which the two networks still differ."""
@@ -57,39 +60,60 @@ Value = tuple[Weight, fmpq]
 """A weight and a value for it."""
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Tried:
-    """What came out of trying open weights.
+    """What came out of trying some open weights.
 
     Attributes:
         points: inputs on the slice, dyadic, at which one of them would change f.
         harmless: those that change f nowhere.
     """
 
-    points: list[list[fmpq]] = dataclasses.field(default_factory=list)
-    harmless: set[Weight] = dataclasses.field(default_factory=set)
+    points: list[list[fmpq]]
+    harmless: frozenset[Weight] = frozenset()
 
 
-def try_open(open_weights: OpenWeights, rng: np.random.Generator) -> Tried:
-    """Try values for every open weight, all others at zero. No queries."""
-    plain = _network(open_weights)
-    short = _shortened(plain)
-    tried = [(weight, value) for weight in _all_open(open_weights) for value in VALUES]
-    points = _sampled(short, tried, rng)
-    found, left = Tried(), MOST_CASES
-    same: dict[Weight, bool] = {}
-    for weight, value in tried:
-        other = _with_weight(plain, weight, value)
-        near: list[list[fmpq]] = points[weight, value] or (_climbed(short, weight, value, rng) if left > 0 else [])
-        proven = False
-        if not near:
-            decision = _decide(short, _with_weight(short, weight, value), min(CASES, left))
-            left -= decision.cases
-            near = [] if decision.point is None else [list(decision.point)]
-            proven = decision.proof is not None and _same(plain, other, decision.cases)
-        found.points += [x for x in (_rounded(plain, other, point) for point in near) if x is not None]
-        same[weight] = same.get(weight, True) and proven
-    found.harmless = {weight for weight, proven in same.items() if proven}
+def try_open(open_weights: OpenWeights, rng: np.random.Generator, programs: int = PROGRAMS) -> Iterator[Tried]:
+    """Try values for every open weight, all others at zero; what is quick comes first. No queries.
+
+    At points that come out the black box is to be asked before the next ones are looked for: once some weights are
+    known, others are easier.
+
+    Args:
+        open_weights: the recovered network.
+        rng: of random inputs.
+        programs: linear programs over few layers that may be solved; a climb counts as ``CLIMB`` of them.
+    """
+    network, weights = _network(open_weights), _all_open(open_weights)
+    tried = [(weight, value) for weight in weights for value in VALUES]
+    allowance = Allowance(-(-programs // SMALL))
+    sampled = _acting(network, _sampled(network, tried, rng))
+    yield Tried([x for points in sampled.values() for x in points])
+    met = _climbed(network, tried, allowance, rng)
+    climbed = _acting(network, met)
+    yield Tried([x for points in climbed.values() for x in points])
+    for weight in weights:
+        if any(met.get((weight, value)) and not climbed[weight, value] for value in VALUES):
+            # Both are on, and what is behind them hides it.
+            if _changes_nothing(network, weight):
+                yield Tried([], frozenset([weight]))
+            continue
+        try:
+            settled = {(weight, value): _settled(network, weight, value, allowance) for value in VALUES}
+        except OutOfBudgetError:
+            return
+        acting = _acting(network, {key: _of(answer) for key, answer in settled.items()})
+        harmless = [weight] if settled[weight, VALUES[-1]].proof is not None else []
+        yield Tried([x for points in acting.values() for x in points], frozenset(harmless))
+
+
+def _acting(network: ExactNetwork, near: dict[Value, list[list[fmpq]]]) -> dict[Value, list[list[fmpq]]]:
+    """Short points near those at which a value may change f, at which it does."""
+    found: dict[Value, list[list[fmpq]]] = {}
+    for (weight, value), points in near.items():
+        other = _with_weight(network, weight, value)
+        rounded = [_rounded(network, other, point) for point in points]
+        found[weight, value] = [x for x in rounded if x is not None]
     return found
 
 
@@ -107,34 +131,46 @@ def _sampled(network: ExactNetwork, tried: Sequence[Value], rng: np.random.Gener
     return found
 
 
-def _climbed(network: ExactNetwork, weight: Weight, value: fmpq, rng: np.random.Generator) -> list[list[fmpq]]:
-    """Few of the inputs at which a value of a weight changes the outputs, on the way to where both neurons are on."""
-    layers = float64_layers(network)
-    scales = np.repeat(SCALES, CLIMBS)[:, None]
-    points, step = scales * rng.standard_normal((len(scales), network.inputs)), FIRST_STEP
-    for _ in range(STEPS):
-        heights = preactivations64(layers, points)
-        changed = _changed(layers, heights, weight, value)
-        if len(changed):
-            return _rationals(points[changed[:MOST_POINTS]])
-        uphill = _uphill(layers, heights, weight, max(float(value), 0.0))
-        lengths = np.linalg.norm(uphill, axis=1, keepdims=True)
-        sizes = np.linalg.norm(points, axis=1, keepdims=True)
-        points = points + step * sizes * uphill / np.maximum(lengths, 1e-300)
-        step *= SHORTER
-    return []
+def _climbed(
+    network: ExactNetwork, tried: Sequence[Value], allowance: Allowance, rng: np.random.Generator
+) -> dict[Value, list[list[fmpq]]]:
+    """Inputs at which both neurons are on, the reader with its weight as the value where that turns it on."""
+    layers, found = float64_layers(network), {}
+    for (layer, neuron, source), value in tried:
+        if not allowance.spent(CLIMB):
+            break
+        matrix, offsets = layers[layer]
+        row = matrix[neuron].copy()
+        row[source] = max(float(value), 0.0)
+        points = Meeting(layers[: layer + 1], (row, offsets[neuron]), source).climb(rng)
+        found[(layer, neuron, source), value] = _rationals(points[:MOST_POINTS])
+    return found
 
 
-def _uphill(layers: Sequence[Affine], heights: Sequence[np.ndarray], weight: Weight, value: float) -> np.ndarray:
-    """Gradients (points, inputs) of what is less there: a neuron with a value for its weight, or what that reads."""
+def _settled(network: ExactNetwork, weight: Weight, value: fmpq, allowance: Allowance) -> Answered:
+    """Whether both neurons are ever on, the reader with its weight as the value where that turns it on."""
     layer, neuron, source = weight
-    row = layers[layer][0][neuron] + value * np.eye(1, heights[layer - 1].shape[1], source)[0]
-    before = heights[layer - 1]
-    own = heights[layer][:, neuron] + value * np.maximum(before[:, source], 0)
-    gradients = np.where((own < before[:, source])[:, None], row * (before > 0), np.arange(len(row)) == source)
-    for (matrix, _), z in zip(layers[layer - 1 : 0 : -1], heights[: layer - 1][::-1], strict=True):
-        gradients = (gradients @ matrix) * (z > 0)
-    return gradients @ layers[0][0]
+    *hidden, _ = neuron_rows(network)
+    first = 1 + sum(network.widths[1 : layer + 1])
+    reader, read = first + neuron, first - network.widths[layer] + source
+    rows: dict[int, Expression] = dict(enumerate((row for level in hidden for row in level), start=1))
+    rows[reader] = {key: x for key, x in {**rows[reader], read: max(value, fmpq(0))}.items() if x != 0}
+    states = {read: (True, True), reader: (True, True)}
+    return FewLayers(rows, network.inputs, allowance).rule_out(states, reader)
+
+
+def _of(answer: Answered) -> list[list[fmpq]]:
+    return [] if answer.point is None else _rationals([answer.point])
+
+
+def _changes_nothing(network: ExactNetwork, weight: Weight) -> bool:
+    """Whether two values of a weight are proven, by cases, to give the same function as none."""
+    for value in VALUES:
+        table = UnitTable()
+        one, two = (over_units(net, table) for net in (network, _with_weight(network, weight, value)))
+        if decide_zero(table.rows, differences(one, two), network.inputs, budget=CASES).proof is None:
+            return False
+    return True
 
 
 def _rationals(points: Iterable[np.ndarray]) -> list[list[fmpq]]:
@@ -185,37 +221,12 @@ def _network(open_weights: OpenWeights) -> ExactNetwork:
     return blocks.network()
 
 
-def _shortened(network: ExactNetwork) -> ExactNetwork:
-    """Much the same network: its weights rounded, the outputs' against the largest of them."""
-    largest = max(abs(x) for x in network.weights[-1].entries())
-    scales = [*[fmpq(1)] * (len(network.weights) - 1), power_of_two(-floor_log2(largest))]
-    weights, biases = (
-        tuple(
-            fmpq_mat(m.nrows(), m.ncols(), [round_to_grid(scale * x, SHORT_BITS) for x in m.entries()])
-            for m, scale in zip(matrices, scales, strict=True)
-        )
-        for matrices in (network.weights, network.biases)
-    )
-    return ExactNetwork(weights, biases)
-
-
 def _with_weight(network: ExactNetwork, weight: Weight, value: fmpq) -> ExactNetwork:
     layer, neuron, source = weight
     weights = list(network.weights)
     weights[layer] = fmpq_mat(weights[layer])
     weights[layer][neuron, source] = value
     return dataclasses.replace(network, weights=tuple(weights))
-
-
-def _decide(one: ExactNetwork, two: ExactNetwork, cases: int) -> Decision:
-    table = UnitTable()
-    targets = differences(over_units(one, table), over_units(two, table))
-    return decide_zero(table.rows, targets, one.inputs, budget=cases)
-
-
-def _same(one: ExactNetwork, two: ExactNetwork, cases: int) -> bool:
-    """Whether two networks are proven to be one function; copies of them took so many cases."""
-    return _decide(one, two, 2 * cases + 4).proof is not None
 
 
 def _rounded(one: ExactNetwork, two: ExactNetwork, point: Sequence[fmpq]) -> list[fmpq] | None:

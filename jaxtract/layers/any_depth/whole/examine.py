@@ -47,6 +47,9 @@ BESIDE = 96
 MANY_BESIDE = 8192
 """Those among which inputs for open weights are looked for."""
 
+PROGRAMS_PER_QUERY = 4
+"""Linear programs that are spent on open weights: where a network took long to read, its last weights may, too."""
+
 EXTREMES = 256
 """Extreme points of every layer at which the finished network is asked."""
 
@@ -135,15 +138,18 @@ class Examiner:
         open_weights = self.output_reader.open_weights() if self.state.numbers.exact else None
         if open_weights is None or any(linear.any() for linear in open_weights.known.linear):
             return none
-        tried = try_open(open_weights, self.state.rng)
-        self.harmless = tried.harmless
-        if not tried.points:
-            return none
-        batch = scattered(dyadic_matrix(tried.points, self.state.slice.rank))
-        recovered = self.assembly.recovered()[1]
-        wrong = np.any(self.state.pool.asker.ask(batch, "verify") != recovered.ask(batch, "verify"), axis=1)
-        self.verified.disagreements = int(wrong.sum())
-        return batch.to_float64()[wrong]
+        programs = PROGRAMS_PER_QUERY * self.state.oracle.count.total
+        for tried in try_open(open_weights, self.state.rng, programs):
+            self.harmless |= tried.harmless
+            if not tried.points:
+                continue
+            batch = scattered(dyadic_matrix(tried.points, self.state.slice.rank))
+            recovered = self.assembly.recovered()[1]
+            wrong = np.any(self.state.pool.asker.ask(batch, "verify") != recovered.ask(batch, "verify"), axis=1)
+            if wrong.any():
+                self.verified.disagreements = int(wrong.sum())
+                return batch.to_float64()[wrong]
+        return none
 
     def _on_slice(self, points: list[list[fmpq]]) -> np.ndarray:
         """Points of the full space moved onto the slice, (points, rank)."""
