@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
-from certificate_helpers import accepted
+from certificate_helpers import accepted, document_of, fractions
 from flint import fmpq
 from helpers import network, random_rational_network
 
 from jaxtract import load_target
+from jaxtract.certificate import check
 from jaxtract.certificate.certify import CertifyOptions, certify
+from jaxtract.certificate.document import seal
 from jaxtract.equality.few_layers import SMALL, Allowance, FewLayers
 from jaxtract.equality.look_alikes import LookAlikes
 from jaxtract.equality.resolve import OutOfBudgetError
@@ -58,20 +60,64 @@ def test_a_neuron_that_two_layers_keep_off_is_proven_to_be(seed):
     assert accepted(certificate, reduced, full) == "identical"
 
 
+def with_weight(w):
+    """A neuron on where x + y < 1 that reads, with a weight, one that is on where x + y > 5."""
+    return network(
+        ([[1, 0], [0, 1]], [0, 0]),
+        ([[1, 1], [1, 1], [1, -1]], [0, -5, 0]),
+        ([[-1, w, 0], [0, 0, 1]], [1, 0]),
+        ([[1, 1]], [0]),
+    )
+
+
 @pytest.mark.parametrize("weight", [fmpq(1, 2), fmpq(-5)])
 def test_a_weight_between_neurons_that_are_never_on_together_changes_nothing(weight):
-    def net(w):
-        return network(
-            ([[1, 0], [0, 1]], [0, 0]),
-            ([[1, 1], [1, 1], [1, -1]], [0, -5, 0]),
-            ([[-1, w, 0], [0, 0, 1]], [1, 0]),
-            ([[1, 1]], [0]),
-        )
-
-    assert proof_of(net(weight), net(fmpq(0))) is not None
+    one, other = with_weight(weight), with_weight(fmpq(0))
+    assert proof_of(one, other) is not None
+    assert accepted(certify(one, other), one, other) == "identical"
     # On where z_2 > 0: 1 - z + 3 (z - 5) > 0 from z = 7 on.
-    assert proof_of(net(fmpq(3)), net(fmpq(0))) is None
-    assert certify(net(fmpq(3)), net(fmpq(0))).verdict == "different"
+    assert proof_of(with_weight(fmpq(3)), other) is None
+    assert certify(with_weight(fmpq(3)), other).verdict == "different"
+
+
+@pytest.mark.parametrize("lie", ["the ratio", "its proof", "the order", "both"])
+def test_a_lemma_is_checked(lie):
+    """What is not the same function is not to be put in for another."""
+    one, other = with_weight(fmpq(1, 2)), with_weight(fmpq(0))
+    proof = proof_of(one, other)
+    two, first, ratio = proof["same"]
+    told = {
+        "the ratio": {"same": [two, first, "2"]},
+        "its proof": {"proof": {"zero": True}},
+        "the order": {"same": [first, two, ratio]},
+        "both": {"same": [first, first, ratio]},
+    }
+    document = document_of(certify(one, other), one, other)
+    document["evidence"]["proof"] = proof | told[lie]
+    document["sha256"] = seal(document)
+    with pytest.raises((ValueError, LookupError)):
+        check.check(document, fractions(one), fractions(other))
+
+
+def test_weights_that_never_act_add_up_in_a_proof():
+    """As many lemmas as weights: cases within cases would be 2^7 times as many."""
+    kept = with_weight(fmpq(0))
+    count = 8
+
+    def many(weight):
+        weights = [kept.weights[0].tolist(), kept.weights[1].tolist()]
+        last = [[-1, weight * (k + 1) / 64, fmpq(-1, k + 2)] for k in range(count)]
+        ends = [[fmpq(k + 1) for k in range(count)]]
+        biases = [kept.biases[0].entries(), kept.biases[1].entries()]
+        return network(*zip([*weights, last, ends], [*biases, [fmpq(1)] * count, [fmpq(0)]], strict=True))
+
+    def leaves(node):
+        return sum(leaves(inner) for inner in node.values() if isinstance(inner, dict)) or 1
+
+    proof = proof_of(many(fmpq(1)), many(fmpq(0)))
+    assert proof is not None and leaves(proof) < 8 * count
+    certificate = certify(many(fmpq(1)), many(fmpq(0)))
+    assert accepted(certificate, many(fmpq(1)), many(fmpq(0))) == "identical"
 
 
 @pytest.mark.parametrize("seed", range(6))

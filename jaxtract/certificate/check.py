@@ -1,8 +1,7 @@
 """Check a certificate against its two networks: exact integers and fractions, the standard library, nothing else.
 
 Runs alone: ``python check.py CERTIFICATE RECOVERED REFERENCE``. Why its steps prove anything: the other files here.
-Affine expressions are dictionaries: 0 for the constant, j - d for the factor of input j of d, k > 0 for that of unit k.
-"""
+Affine expressions are dictionaries: 0 for the constant, j - d for the factor of input j of d, k > 0 for unit k's."""
 
 import ast
 import hashlib
@@ -15,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 CODES = {"f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i", "i2": "h", "i1": "b", "u8": "Q", "u4": "I", "u1": "B"}
-ONE, SIDES = Fraction(1), {"on": 1, "off": -1}
+ONE, SIDES, HALVES = Fraction(1), {"on": 1, "off": -1}, (("low", -1), ("high", 1))
 
 
 def need(condition, what):
@@ -88,8 +87,7 @@ def over_units(widths, rows, parts, units):  # the outputs over units; units[k],
         else:
             k, c = part[0], Fraction(part[1])
             v = combine([(1 / c, z)])
-            need(type(k) is int and k > max(0, *v), "number of a unit")
-            need(units.setdefault(k, v) == v, "neuron is no multiple of its unit")
+            need(type(k) is int and k > max(0, *v) and units.setdefault(k, v) == v, "neuron is no multiple of its unit")
             forms[n] = combine([(abs(c), {k: ONE}), (c < 0, z)])  # s(-v) = s(v) - v
     return [put(forms, row) for row in rows[hidden:]]
 
@@ -100,9 +98,8 @@ def prove(node, units, targets, d, states):  # targets vanish wherever units are
         z[k] = put(s, units[k])
         lead = z[k][max(z[k])] if z[k] else ONE
         same, other = first.setdefault(frozenset((key, x / lead) for key, x in z[k].items()), (k, lead))
-        on = states[k][0] if k in states else has_sign(1, z[k])
-        if on or k in states or has_sign(-1, z[k]):
-            s[k] = z[k] if on else {}
+        if k in states or has_sign(1, z[k]) or has_sign(-1, z[k]):
+            s[k] = z[k] if (states[k][0] if k in states else has_sign(1, z[k])) else {}
         else:
             s[k] = {k: ONE} if same == k else combine([(abs(lead / other), s[same]), (lead / other < 0, z[k])])
     if "zero" in node:
@@ -114,6 +111,11 @@ def prove(node, units, targets, d, states):  # targets vanish wherever units are
         strict = any(kind == "side" and states[k][1] for kind, k, _ in node["farkas"])
         need(all(Fraction(x) > 0 for _, _, x in node["farkas"]), "multipliers")
         need(set(total) <= {0} and total.get(0, 0) < (1 if not total and strict else 0), "nothing is refuted")
+    elif "same" in node:  # a lemma: s(z_k) = c s(z_j), so that z_k may be c z_j in what follows
+        k, j, c = *node["same"][:2], Fraction(node["same"][2])
+        need(0 < j < k and c > 0 and k not in states, "lemma")
+        prove(node["proof"], units, [combine([(1, {k: ONE}), (-c, {j: ONE})])], d, states)
+        prove(node["then"], {**units, k: combine([(c, units[j])])}, targets, d, states)
     else:
         k, side = node["unit"], node["strict"]
         need(side in SIDES or (side == "both" and z[k] and max(z[k]) <= 0), "split")  # both: z = 0 is a null set
@@ -134,9 +136,8 @@ def bound(node, units, ends, region, ball):  # max |f - f'| on the region: the l
     if "axis" in node:
         key = node["axis"] - len(region) + 1
         need(key < 0 and not ball, "only boxes are cut")
-        middle, radius = region[key][0], region[key][key] / 2
-        halves = {"low": {0: middle - radius, key: radius}, "high": {0: middle + radius, key: radius}}
-        return max(bound(node[half], units, ends, {**region, key: form}, ball) for half, form in halves.items())
+        c, r = region[key][0], region[key][key] / 2
+        return max(bound(node[h], units, ends, {**region, key: {0: c + s * r, key: r}}, ball) for h, s in HALVES)
     ours, theirs = dict(region), dict(region)
     for k, ((one, two), slope) in enumerate(zip(units, node["slopes"], strict=True), start=1):
         z, y = put(ours, one), put(theirs, two)
@@ -155,7 +156,7 @@ def bound(node, units, ends, region, ball):  # max |f - f'| on the region: the l
     return claimed
 
 
-def check(document, f, g):  # ValueError unless the document holds and proves what it says
+def check(document, f, g):  # the verdict; ValueError unless the document holds and proves what it says
     body = json.dumps({key: x for key, x in document.items() if key != "sha256"}, sort_keys=True)
     need(document["sha256"] == hashlib.sha256(body.encode()).hexdigest(), "the certificate was altered")
     verdict, claim, d = document["verdict"], document["evidence"], g[0][0]
@@ -171,13 +172,13 @@ def check(document, f, g):  # ValueError unless the document holds and proves wh
         need([claim["recovered"], claim["reference"]] == [list(map(str, y)) for y in ours], "values at the point")
         need(claim["difference"] == str(far) and (far or verdict == "close"), "difference at the point")
     if verdict == "different":
-        return
+        return verdict
     one, two = ({},) * 2 if verdict == "identical" else ({}, {})  # identical: the units are the same
     ends = over_units(g[0], g[1], claim["units"]["reference"], two)
     ends = list(zip(over_units(f[0], f[1], claim["units"]["recovered"], one), ends, strict=True))
     if verdict == "identical":
         prove(claim["proof"], one, [combine([(1, x), (-1, y)]) for x, y in ends], d, {})
-        return
+        return verdict
     domain = {key: Fraction(x) for key, x in claim["domain"].items()}
     ball = "radius" in domain
     low, high = (-domain["radius"], domain["radius"]) if ball else (domain["low"], domain["high"])
@@ -186,12 +187,11 @@ def check(document, f, g):  # ValueError unless the document holds and proves wh
     region = {key: {0: (low + high) / 2, key: (high - low) / 2} for key in range(-d, 0)} | {0: {0: ONE}}
     units = [(one.get(k, {}), two.get(k, {})) for k in range(1, 1 + max([0, *one, *two]))]
     need(bound(claim["parts"], units, ends, region, ball) == Fraction(claim["upper"]), "the parts give another bound")
+    return verdict
 
 
 def check_files(certificate, recovered, reference):  # the verdict that is proved; an error if none is
-    document = json.loads(Path(certificate).read_text("utf-8"))
-    check(document, read_network(recovered), read_network(reference))
-    return document["verdict"]
+    return check(json.loads(Path(certificate).read_text("utf-8")), read_network(recovered), read_network(reference))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from jaxtract.equality.expressions import (
 from jaxtract.equality.farkas import Constraint
 
 Node = dict[str, Any]
-"""{"zero": true}, {"farkas": [[kind, unit, "p/q"], ...]} or {"unit": k, "strict": s, "on": node, "off": node}.
+"""{"zero": true}, {"farkas": [[kind, unit, "p/q"], ...]}, {"unit": k, "strict": s, "on": node, "off": node} or
+{"same": [k, j, "p/q"], "proof": node, "then": node}.
 
 ``strict`` is the side that z = 0 is taken from, "on", "off" or "both".
 """
