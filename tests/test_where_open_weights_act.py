@@ -7,7 +7,7 @@ from flint import fmpq, fmpq_mat
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, stacked
 from jaxtract.layers.any_depth.unseen import where_they_act
 from jaxtract.layers.any_depth.unseen.open_weights import OpenWeights
-from jaxtract.layers.any_depth.unseen.where_they_act import try_open
+from jaxtract.layers.any_depth.unseen.where_they_act import harmless_together, try_open
 from jaxtract.layers.any_depth.whole.output_layer import Tail
 from jaxtract.network.exact_network import ExactNetwork
 
@@ -66,3 +66,29 @@ def test_inputs_that_no_random_one_is_near_are_found(monkeypatch, by):
     tried = next(t for t in try_open(over(layers), np.random.default_rng(0)) if t.points)
     z = stacked(dimension, layers[:2]).values64(np.array([[float(x.p) / float(x.q) for x in p] for p in tried.points]))
     assert np.all(z[-1][:, 0] > 0)
+
+
+def test_weights_of_one_row_are_harmless_only_together():
+    """Either of two weights leaves the neuron off, both together would turn it on."""
+    first = [*(Row([fmpq(-1)], fmpq(k)) for k in range(4)), Row([fmpq(1)], fmpq(0))]
+
+    def weights(second):
+        last = Row([None, second, fmpq(-2), fmpq(-2), fmpq(2)], fmpq(-1, 2))
+        return everything(over([FoundLayer(first, [1] * 5), FoundLayer([last], [1])]))
+
+    assert weights(None) == ([], set())
+    assert weights(fmpq(0)) == ([], {(1, 0, 0)})
+
+
+def test_what_is_proven_behind_an_open_weight_is_not_claimed():
+    weights = [(1, 0, 0), (1, 0, 1), (1, 2, 0), (2, 0, 0)]
+    assert harmless_together(weights, weights) == set(weights)
+    assert harmless_together(weights[1:], weights) == {(1, 2, 0)}
+    assert harmless_together(weights[:3], weights) == {*weights[:3]}
+
+
+def test_the_allowance_bounds_all_that_is_tried(monkeypatch):
+    """Without programs neither climbs nor proofs are begun, and random inputs are still looked at."""
+    monkeypatch.setattr(where_they_act, "Meeting", None)
+    assert everything(open_weights([-1, -1, -1, -1]), programs=0) == ([], set())
+    assert everything(open_weights([0, 0, 0, 0]), programs=0)[0]

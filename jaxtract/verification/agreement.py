@@ -26,6 +26,9 @@ SCALES = (-6, -3, 0, 0, 0, 1, 2, 4, 8, 20, 40)
 ROUNDED_SCALES = (-6, -3, 0, 0, 0, 1, 2, 4)
 """Where answers are rounded, far inputs say little about near ones."""
 
+FIRST_INPUTS = 1000
+"""Fresh inputs that are asked at once; then as many again and again, while all agree."""
+
 APPROXIMATE_AGREE_BITS = 20
 """In float64, answers that agree to this many bits of their scale are called equal."""
 
@@ -106,13 +109,17 @@ def verify(
         oracle: the black box in its context.
         evaluator: the recovered function.
         predicted: where it bends on a line.
-        inputs, lines: how many fresh ones.
+        inputs, lines: how many fresh ones; where some inputs disagree the rest of many are not asked.
         rng: chooses them.
     """
     context = oracle.context
-    result = Verified(inputs=inputs, lines=lines)
+    result = Verified(lines=lines)
     scales = SCALES if context.exact else ROUNDED_SCALES
-    _check_inputs(oracle, evaluator, result, rng, [scales[i % len(scales)] for i in range(inputs)])
+    while result.inputs < inputs and not result.disagreements:
+        # Many inputs are for what hardly any of them meets: no more are asked than it takes.
+        more = min(inputs - result.inputs, max(FIRST_INPUTS, result.inputs))
+        _check_inputs(oracle, evaluator, result, rng, [scales[i % len(scales)] for i in range(more)])
+        result.inputs += more
     _check_lines(oracle, FlintOrPieces(evaluator), predicted, result, rng)
     result.counterexamples.sort(key=lambda point: max(abs(x) for x in point))
     return result

@@ -66,7 +66,7 @@ class Tried:
 
     Attributes:
         points: inputs on the slice, dyadic, at which one of them would change f.
-        harmless: those that change f nowhere.
+        harmless: those that change f nowhere, if none does that is open in an earlier layer (``harmless_together``).
     """
 
     points: list[list[fmpq]]
@@ -84,7 +84,7 @@ def try_open(open_weights: OpenWeights, rng: np.random.Generator, programs: int 
         rng: of random inputs.
         programs: linear programs over few layers that may be solved; a climb counts as ``CLIMB`` of them.
     """
-    network, weights = _network(open_weights), _all_open(open_weights)
+    network, weights = _network(open_weights), all_open(open_weights)
     tried = [(weight, value) for weight in weights for value in VALUES]
     allowance = Allowance(-(-programs // SMALL))
     sampled = _acting(network, _sampled(network, tried, rng))
@@ -99,12 +99,24 @@ def try_open(open_weights: OpenWeights, rng: np.random.Generator, programs: int 
                 yield Tried([], frozenset([weight]))
             continue
         try:
-            settled = {(weight, value): _settled(network, weight, value, allowance) for value in VALUES}
+            row = [other for other in weights if other[:2] == weight[:2]]
+            settled = {(weight, value): _settled(network, row, weight, value, allowance) for value in VALUES}
         except OutOfBudgetError:
             return
         acting = _acting(network, {key: _of(answer) for key, answer in settled.items()})
         harmless = [weight] if settled[weight, VALUES[-1]].proof is not None else []
         yield Tried([x for points in acting.values() for x in points], frozenset(harmless))
+
+
+def harmless_together(harmless: Iterable[Weight], weights: Iterable[Weight]) -> set[Weight]:
+    """Those weights that change f nowhere, whatever all other open weights are, up to the largest of their rows.
+
+    Weights of one row are proven harmless together; where one of an earlier layer may act, nothing is proven.
+    """
+    kept, unsettled = set(harmless), set(weights) - set(harmless)
+    first = min((layer for layer, _, _ in unsettled), default=None)
+    rows = {weight[:2] for weight in unsettled}
+    return {w for w in kept if first is None or (w[0] <= first and w[:2] not in rows)}
 
 
 def _acting(network: ExactNetwork, near: dict[Value, list[list[fmpq]]]) -> dict[Value, list[list[fmpq]]]:
@@ -147,14 +159,18 @@ def _climbed(
     return found
 
 
-def _settled(network: ExactNetwork, weight: Weight, value: fmpq, allowance: Allowance) -> Answered:
-    """Whether both neurons are ever on, the reader with its weight as the value where that turns it on."""
+def _settled(
+    network: ExactNetwork, row: Sequence[Weight], weight: Weight, value: fmpq, allowance: Allowance
+) -> Answered:
+    """Whether both neurons are ever on, with all open weights of the row as the value where that turns it on."""
     layer, neuron, source = weight
     *hidden, _ = neuron_rows(network)
     first = 1 + sum(network.widths[1 : layer + 1])
-    reader, read = first + neuron, first - network.widths[layer] + source
-    rows: dict[int, Expression] = dict(enumerate((row for level in hidden for row in level), start=1))
-    rows[reader] = {key: x for key, x in {**rows[reader], read: max(value, fmpq(0))}.items() if x != 0}
+    reader, before = first + neuron, first - network.widths[layer]
+    read = before + source
+    rows: dict[int, Expression] = dict(enumerate((z for level in hidden for z in level), start=1))
+    if value > 0:
+        rows[reader] = {**rows[reader], **{before + i: value for _, _, i in row}}
     states = {read: (True, True), reader: (True, True)}
     return FewLayers(rows, network.inputs, allowance).rule_out(states, reader)
 
@@ -189,7 +205,8 @@ def _changed(layers: Sequence[Affine], heights: Sequence[np.ndarray], weight: We
     return places[np.any(np.abs(outputs - old) > LEAST_CHANGE * (1 + np.abs(old)), axis=1)]
 
 
-def _all_open(open_weights: OpenWeights) -> list[Weight]:
+def all_open(open_weights: OpenWeights) -> list[Weight]:
+    """Every weight that no query has shown."""
     return [
         (level, q, i)
         for level, layer in enumerate(open_weights.layers)

@@ -11,7 +11,7 @@ from jaxtract.layers.any_depth.kinks.wider_slice import leaving
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.unseen.disagreements import Recovered, first_borders
 from jaxtract.layers.any_depth.unseen.open_weights import Weight, at_borders, solve_open
-from jaxtract.layers.any_depth.unseen.where_they_act import try_open
+from jaxtract.layers.any_depth.unseen.where_they_act import all_open, harmless_together, try_open
 from jaxtract.layers.any_depth.whole.assemble import Assembly
 from jaxtract.layers.any_depth.whole.extreme_lines import extreme_points
 from jaxtract.layers.any_depth.whole.read_output import OutputReader
@@ -138,9 +138,11 @@ class Examiner:
         open_weights = self.output_reader.open_weights() if self.state.numbers.exact else None
         if open_weights is None or any(linear.any() for linear in open_weights.known.linear):
             return none
-        programs = PROGRAMS_PER_QUERY * self.state.oracle.count.total
+        asked = self.state.oracle.count
+        programs = PROGRAMS_PER_QUERY * (asked.search + asked.measure)
+        harmless: set[Weight] = set()
         for tried in try_open(open_weights, self.state.rng, programs):
-            self.harmless |= tried.harmless
+            harmless |= tried.harmless
             if not tried.points:
                 continue
             batch = scattered(dyadic_matrix(tried.points, self.state.slice.rank))
@@ -149,6 +151,7 @@ class Examiner:
             if wrong.any():
                 self.verified.disagreements = int(wrong.sum())
                 return batch.to_float64()[wrong]
+        self.harmless = harmless_together(harmless, all_open(open_weights))
         return none
 
     def _on_slice(self, points: list[list[fmpq]]) -> np.ndarray:
