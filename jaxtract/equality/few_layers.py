@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -131,7 +131,6 @@ class FewLayers:
 class _Case:
     """A case without a point, or split by a unit into two."""
 
-    support: Collection[tuple[str, int]] = ()
     unit: int | None = None
     inner: Mapping[bool, _Case] = dataclasses.field(default_factory=dict)
 
@@ -164,8 +163,7 @@ class _Search:
     def _cases(self, program: HeldProgram, ray: Ray) -> _Case | None:
         """None where a point is found."""
         if ray.margin < ABOVE_ZERO:
-            program.solve()
-            return _Case(program.support())
+            return _Case()
         cheating = [found for found in program.taken_too_much(ray)[:CANDIDATES] if found[0] > ABOVE_ZERO]
         if not cheating:
             self.point = self._input(program, ray)
@@ -212,7 +210,7 @@ class _Search:
 
     def _closed(self, states: States, case: _Case) -> Node | None:
         if case.unit is None:
-            return self._leaf(states, case.support)
+            return self._leaf(states)
         nodes = {}
         for on, inner in case.inner.items():
             node = self._closed({**states, case.unit: (on, on)}, inner)
@@ -221,24 +219,18 @@ class _Search:
             nodes[on] = node
         return {"unit": case.unit, "strict": "on", "on": nodes[True], "off": nodes[False]}
 
-    def _leaf(self, states: States, support: Collection[tuple[str, int]]) -> Node | None:
-        """The case closed over the rationals: by the constraints that the program rests on, else by all of them."""
+    def _leaf(self, states: States) -> Node | None:
+        """The case closed over the rationals: by short multipliers where there is room to round, else by exact ones."""
         local = {k: state for k, state in states.items() if k in self.exact or k == self.unit}
         short = passed_backward(self.few.resized, self.exact, self.unit, local)
         if short is not None:
-            sizes = self.few.sizes
-            return {"farkas": [[kind, unit, str(m / sizes[unit])] for (kind, unit), m in short]}
-        constraints = self._constraints(states)
-        few = [c for c in constraints if c.name in support or c.name == ("side", self.unit)]
-        for chosen in (few, constraints):
-            multipliers = search_point(chosen).multipliers
-            if multipliers is not None:
-                return {"farkas": [[kind, unit, str(m)] for (kind, unit), m in multipliers]}
-        return None
+            multipliers = tuple((name, m / self.few.sizes[name[1]]) for name, m in short)
+        else:
+            multipliers = search_point(self._constraints(local)).multipliers
+        return None if multipliers is None else {"farkas": [[kind, unit, str(m)] for (kind, unit), m in multipliers]}
 
-    def _constraints(self, states: States) -> list[Constraint]:
+    def _constraints(self, local: States) -> list[Constraint]:
         units = sorted({*self.exact, self.unit})
-        local = {k: state for k, state in states.items() if k in units}
         read = {key for k in units for key in self.few.rows[k] if key > CONSTANT}
         free = sorted(read - set(units))
         now = resolve(self.few.rows, units, local, [], self.few.inputs, free=free)

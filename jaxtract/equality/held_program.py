@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 
 import highspy
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from jaxtract.equality.expressions import CONSTANT
 
 TOLERANCE = 1e-9
-"""Feasibility of the program, and what counts as a multiplier."""
+"""Feasibility of the program."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,18 +75,6 @@ class HeldProgram:
         values = np.array(self._solver.getSolution().col_value)
         return Ray(values, float(self._goal @ values))
 
-    def support(self) -> set[tuple[str, int]]:
-        """The constraints that the last answer rests on, as certificates name them."""
-        solution = self._solver.getSolution()
-        found: set[tuple[str, int]] = set()
-        for k, dual in zip(self.exact, solution.row_dual, strict=False):
-            if abs(dual) > TOLERANCE and self.states.get(k) is not True:
-                found.add(("above", k) if k not in self.states else ("side", k))
-        for v, dual in zip(self.variables, solution.col_dual, strict=True):
-            if abs(dual) > TOLERANCE and v > CONSTANT and self.states.get(v) is not False:
-                found.add(("relu", v) if v not in self.states else ("side", v))
-        return found
-
     def taken_too_much(self, ray: Ray) -> list[tuple[float, int, bool]]:
         """Units that are neither on nor off, by how much their s(z) is above max(0, z), and whether z is positive."""
         z = self.heights[:-1] @ ray.values
@@ -113,7 +100,8 @@ class HeldProgram:
         signed = np.array([v < CONSTANT for v in self.variables])
         own = np.zeros((len(self.exact), count))
         own[np.arange(len(self.exact)), [self.column[k] for k in self.exact]] = 1.0
-        matrix = csr_matrix(np.vstack([own - self.heights[:-1], np.where(signed, 0.0, 1.0)]))
+        table = np.vstack([own - self.heights[:-1], np.where(signed, 0.0, 1.0)])
+        rows, columns = np.nonzero(table)
         model = highspy.HighsLp()
         model.num_col_, model.num_row_ = count, len(self.exact) + 1
         model.col_cost_ = -self._goal
@@ -121,11 +109,8 @@ class HeldProgram:
         model.row_lower_ = np.zeros(model.num_row_)
         model.row_upper_ = np.array([infinite] * len(self.exact) + [1.0])
         model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        model.a_matrix_.start_, model.a_matrix_.index_, model.a_matrix_.value_ = (
-            matrix.indptr,
-            matrix.indices,
-            matrix.data,
-        )
+        model.a_matrix_.start_ = np.searchsorted(rows, np.arange(len(table) + 1)).astype(np.int32)
+        model.a_matrix_.index_, model.a_matrix_.value_ = columns.astype(np.int32), table[rows, columns]
         solver = highspy.Highs()
         options = {"output_flag": False, "threads": 1, "presolve": "off"}
         tolerances = {"primal_feasibility_tolerance": TOLERANCE, "dual_feasibility_tolerance": TOLERANCE}
