@@ -23,7 +23,7 @@ FIRST_SIGN_WALKS = 2
 DISTINCT = 0.7
 """Walks of a wave as a share of the neurons that its candidates may be sightings of."""
 
-FEWEST_WALKS = 4
+FEWEST_WALKS, FEWEST_CROSSINGS = 4, 2
 
 FEWER_WALKS = 3
 """By how much waves are smaller where bits are few and walks dear: the rows found first explain other kinks."""
@@ -67,7 +67,8 @@ class WalkedRows:
             unknown = self.state.layers[level - 2].signs.count(0)
             size = self.sign_walks if level > 2 else 1 + -(-unknown // self.state.slice.rank) + 1
         else:
-            size = max(FEWEST_WALKS, round(DISTINCT * len(kinks) / max(1.0, self.kinks_per_row.get(level, 2.0))))
+            explained = self.kinks_per_row.get(level, self._crossings())
+            size = max(FEWEST_WALKS, round(DISTINCT * len(kinks) / max(1.0, explained)))
             if self.state.numbers.few_bits:
                 size = max(FEWEST_WALKS, size // FEWER_WALKS)
             if not all(signs):
@@ -78,6 +79,10 @@ class WalkedRows:
         if len(kinks) <= size:
             return kinks
         return [kinks[i] for i in sorted(self.state.rng.permutation(len(kinks))[:size].tolist())]
+
+    def _crossings(self) -> int:
+        """How many kinks a row may explain, where none of its layer is known: about one on every line."""
+        return max(FEWEST_CROSSINGS, sum(not line.border for line in self.state.pool.lines))
 
     def _one_for_each(self, level: int, kinks: list[Kink], most: int) -> list[Kink]:
         """One kink for every neuron, of those first of which the kinks together tell most; the others cost a walk.
