@@ -46,6 +46,9 @@ VALUES = (fmpq(-2), fmpq(2))
 A negative one acts where both neurons are on; a positive one also where it alone turns its neuron on.
 """
 
+HALVINGS = 12
+"""How often a positive value is halved, while inputs are found: those of the least show all larger weights."""
+
 SAMPLES, SCALES = 1 << 17, (1.0, 2.0**-4, 2.0**5, 2.0**10)
 """Random inputs of every scale."""
 
@@ -89,22 +92,23 @@ def try_open(open_weights: OpenWeights, rng: np.random.Generator, programs: int 
     allowance = Allowance(-(-programs // SMALL))
     sampled = _acting(network, _sampled(network, tried, rng))
     yield Tried([x for points in sampled.values() for x in points])
-    met = _climbed(network, tried, allowance, rng)
+    met = _climbed(network, weights, allowance, rng)
     climbed = _acting(network, met)
     yield Tried([x for points in climbed.values() for x in points])
     for weight in weights:
-        if any(met.get((weight, value)) and not climbed[weight, value] for value in VALUES):
+        told = [climbed[key] for key in met if key[0] == weight]
+        if told and not any(told):
             # Both are on, and what is behind them hides it.
             if _changes_nothing(network, weight):
                 yield Tried([], frozenset([weight]))
             continue
         try:
             row = [other for other in weights if other[:2] == weight[:2]]
-            settled = {(weight, value): _settled(network, row, weight, value, allowance) for value in VALUES}
+            settled = _settled_by_value(network, row, weight, allowance)
         except OutOfBudgetError:
             return
-        acting = _acting(network, {key: _of(answer) for key, answer in settled.items()})
-        harmless = [weight] if settled[weight, VALUES[-1]].proof is not None else []
+        acting = _acting(network, {(weight, value): _of(answer) for value, answer in settled.items()})
+        harmless = [weight] if settled[VALUES[1]].proof is not None else []
         yield Tried([x for points in acting.values() for x in points], frozenset(harmless))
 
 
@@ -144,19 +148,28 @@ def _sampled(network: ExactNetwork, tried: Sequence[Value], rng: np.random.Gener
 
 
 def _climbed(
-    network: ExactNetwork, tried: Sequence[Value], allowance: Allowance, rng: np.random.Generator
+    network: ExactNetwork, weights: Sequence[Weight], allowance: Allowance, rng: np.random.Generator
 ) -> dict[Value, list[list[fmpq]]]:
     """Inputs at which both neurons are on, the reader with its weight as the value where that turns it on."""
     layers, found = float64_layers(network), {}
-    for (layer, neuron, source), value in tried:
-        if not allowance.spent(CLIMB):
-            break
+    for layer, neuron, source in weights:
         matrix, offsets = layers[layer]
-        row = matrix[neuron].copy()
-        row[source] = max(float(value), 0.0)
-        points = Meeting(layers[: layer + 1], (row, offsets[neuron]), source).climb(rng)
-        found[(layer, neuron, source), value] = _rationals(points[:MOST_POINTS])
+        for value in _values():
+            if not allowance.spent(CLIMB):
+                return found
+            row = matrix[neuron].copy()
+            row[source] = max(float(value), 0.0)
+            points = Meeting(layers[: layer + 1], (row, offsets[neuron]), source).climb(rng)
+            if len(points):
+                found[(layer, neuron, source), value] = _rationals(points[:MOST_POINTS])
+            elif value > 0:
+                break
     return found
+
+
+def _values() -> list[fmpq]:
+    """A negative value, and positive ones that become less."""
+    return [VALUES[0], *(VALUES[1] / (1 << k) for k in range(HALVINGS + 1))]
 
 
 def _settled(
@@ -173,6 +186,18 @@ def _settled(
         rows[reader] = {**rows[reader], **{before + i: value for _, _, i in row}}
     states = {read: (True, True), reader: (True, True)}
     return FewLayers(rows, network.inputs, allowance).rule_out(states, reader)
+
+
+def _settled_by_value(
+    network: ExactNetwork, row: Sequence[Weight], weight: Weight, allowance: Allowance
+) -> dict[fmpq, Answered]:
+    """As ``_settled``, for less and less positive values while there is a point."""
+    found: dict[fmpq, Answered] = {}
+    for value in _values():
+        found[value] = _settled(network, row, weight, value, allowance)
+        if value > 0 and found[value].point is None:
+            break
+    return found
 
 
 def _of(answer: Answered) -> list[list[fmpq]]:
