@@ -46,8 +46,8 @@ VALUES = (fmpq(-2), fmpq(2))
 A negative one acts where both neurons are on; a positive one also where it alone turns its neuron on.
 """
 
-HALVINGS = 12
-"""How often a positive value is halved, while inputs are found: those of the least show all larger weights."""
+LESS, TIMES = fmpq(3, 4), 30
+"""What is left of a positive value, again and again while inputs are found: those of the least show all larger ones."""
 
 SAMPLES, SCALES = 1 << 17, (1.0, 2.0**-4, 2.0**5, 2.0**10)
 """Random inputs of every scale."""
@@ -169,7 +169,7 @@ def _climbed(
 
 def _values() -> list[fmpq]:
     """A negative value, and positive ones that become less."""
-    return [VALUES[0], *(VALUES[1] / (1 << k) for k in range(HALVINGS + 1))]
+    return [VALUES[0], *(VALUES[1] * LESS**k for k in range(TIMES))]
 
 
 def _settled(
