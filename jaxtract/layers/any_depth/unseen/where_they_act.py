@@ -49,6 +49,9 @@ A negative one acts where both neurons are on; a positive one also where it alon
 LESS, TIMES = fmpq(3, 4), 30
 """What is left of a positive value, again and again while inputs are found: those of the least show all larger ones."""
 
+ASKED_OF_PROGRAMS = (VALUES[1], VALUES[1] / 2, VALUES[1] / 4)
+"""The same where linear programs look for them, which takes longer."""
+
 SAMPLES, SCALES = 1 << 17, (1.0, 2.0**-4, 2.0**5, 2.0**10)
 """Random inputs of every scale."""
 
@@ -191,12 +194,17 @@ def _settled(
 def _settled_by_value(
     network: ExactNetwork, row: Sequence[Weight], weight: Weight, allowance: Allowance
 ) -> dict[fmpq, Answered]:
-    """As ``_settled``, for less and less positive values while there is a point."""
+    """As ``_settled``, for less and less positive values while there is a point, then for the negative one.
+
+    Where the largest value turns nothing on no other does.
+    """
     found: dict[fmpq, Answered] = {}
-    for value in _values():
+    for value in ASKED_OF_PROGRAMS:
         found[value] = _settled(network, row, weight, value, allowance)
-        if value > 0 and found[value].point is None:
+        if found[value].point is None:
             break
+    if found[VALUES[1]].proof is None:
+        found[VALUES[0]] = _settled(network, row, weight, VALUES[0], allowance)
     return found
 
 
