@@ -82,14 +82,17 @@ class FewLayers:
         rows: ``rows[k]`` is z_k of unit k, affine in the inputs and earlier units.
         inputs: d.
         allowance: of linear programs.
+        before: units that are the same functions, over other rows: what was not proven of them is not tried again.
     """
 
-    def __init__(self, rows: Mapping[int, Expression], inputs: int, allowance: Allowance):
+    def __init__(
+        self, rows: Mapping[int, Expression], inputs: int, allowance: Allowance, before: FewLayers | None = None
+    ):
         self.rows, self.inputs, self.allowance = rows, inputs, allowance
         self.sizes = unit_sizes(rows)
         self.resized = resized(rows, self.sizes)
         self.float_rows = {k: {key: float(x) for key, x in row.items()} for k, row in self.resized.items()}
-        self._answered: dict[tuple[int, frozenset[tuple[int, bool]]], Answered] = {}
+        self._answered: dict[tuple[int, frozenset[tuple[int, bool]]], Answered] = before._answered if before else {}
 
     @functools.cached_property
     def levels(self) -> dict[int, int]:

@@ -28,13 +28,13 @@ class LookAlikes:
     def __init__(
         self, rows: Mapping[int, Expression], targets: Sequence[Expression], inputs: int, allowance: Allowance
     ):
-        self.rows, self.targets, self.inputs, self.allowance = rows, targets, inputs, allowance
-        self.samples = SampledUnits(rows, inputs)
+        self.targets = targets
+        self.units = _Units(rows, FewLayers(rows, inputs, allowance), SampledUnits(rows, inputs))
 
     def prove(self) -> Node | None:
         """A proof that all targets vanish everywhere, as ``decide_zero`` returns it; None where none was found."""
         try:
-            return self._one_by_one(_Units(self.rows, self.inputs, self.allowance, self.samples), {}, frozenset())
+            return self._one_by_one(self.units, {}, frozenset())
         except OutOfBudgetError:
             return None
 
@@ -53,9 +53,8 @@ class LookAlikes:
             return None
         one, two = pair
         ratio = _ratio(units.rows[one], units.rows[two])
-        proof = (
-            None if ratio <= 0 else units.same([combine([(fmpq(1), {two: fmpq(1)}), (-ratio, {one: fmpq(1)})])], states)
-        )
+        apart = combine([(fmpq(1), {two: fmpq(1)}), (-ratio, {one: fmpq(1)})])
+        proof = units.same([apart], states) if ratio > 0 else None
         if proof is None:
             return self._one_by_one(units, states, in_vain | {pair})
         rest = self._one_by_one(units.with_row_of(one, two, ratio), states, in_vain)
@@ -65,17 +64,16 @@ class LookAlikes:
 class _Units:
     """Units over the rows that lemmas have given them."""
 
-    def __init__(self, rows: Mapping[int, Expression], inputs: int, allowance: Allowance, samples: SampledUnits):
-        self.rows, self.inputs, self.samples = rows, inputs, samples
-        self.few = FewLayers(rows, inputs, allowance)
+    def __init__(self, rows: Mapping[int, Expression], few: FewLayers, samples: SampledUnits):
+        self.rows, self.few, self.samples = rows, few, samples
 
     def with_row_of(self, one: int, two: int, ratio: fmpq) -> _Units:
         """The second of two units has the row of the first from now on, times a ratio."""
         rows = {**self.rows, two: {key: ratio * x for key, x in self.rows[one].items()}}
-        return _Units(rows, self.inputs, self.few.allowance, self.samples)
+        return _Units(rows, FewLayers(rows, self.few.inputs, self.few.allowance, self.few), self.samples)
 
     def resolved(self, states: States, targets: Sequence[Expression]) -> Resolved:
-        return resolve(self.rows, needed_units(self.rows, targets), states, targets, self.inputs)
+        return resolve(self.rows, needed_units(self.rows, targets), states, targets, self.few.inputs)
 
     def same(self, targets: Sequence[Expression], states: States) -> Node | None:
         """A proof that targets vanish, by cases of what only one of a pair reads."""
@@ -109,7 +107,7 @@ class _Units:
         units = [k for k in now.open_units if k in needed]
         # Units that are on keep their names here: over what they read, rows are not alike.
         off = {k: state for k, state in states.items() if not state[0]}
-        z = resolve(self.rows, list(now.z), off, [], self.inputs).z
+        z = resolve(self.rows, list(now.z), off, [], self.few.inputs).z
         for one, two in sorted(self.samples.alike(units, self.samples.where(states))):
             between = _between(z[one], z[two])
             few = between and between[0] > CONSTANT and 2 * len(between) <= max(len(z[one]), len(z[two]))
