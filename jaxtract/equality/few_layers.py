@@ -110,8 +110,8 @@ class FewLayers:
         """
         asked = unit, frozenset((k, on) for k, (on, _) in states.items() if k != unit)
         found = self._answered.get(asked)
-        # What is on besides, and is not read, counts with all that it needs.
-        found = found or self._settled(states, unit, self._behind([unit, *(k for k, (on, _) in states.items() if on)]))
+        # What has a state and is not read counts, too, with all that it needs.
+        found = found or self._settled(states, unit, self._behind([unit, *(k for k in states if k != unit)]))
         if found.proof is None:
             self._answered[asked] = found
         return found
