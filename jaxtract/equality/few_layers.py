@@ -110,8 +110,11 @@ class FewLayers:
         """
         asked = unit, frozenset((k, on) for k, (on, _) in states.items() if k != unit)
         found = self._answered.get(asked)
-        # What has a state and is not read counts, too, with all that it needs.
-        found = found or self._settled(states, unit, self._behind([unit, *(k for k in states if k != unit)]))
+        # What is on, or off in an earlier layer, counts with all that it needs. (That a neighbour is off whose row is
+        # nearly that of the unit leaves next to no room, and most programs.)
+        level = self.levels[unit]
+        beside = [k for k, (on, _) in states.items() if k != unit and (on or self.levels[k] < level)]
+        found = found or self._settled(states, unit, self._behind([unit, *beside]))
         if found.proof is None:
             self._answered[asked] = found
         return found
