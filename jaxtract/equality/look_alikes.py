@@ -69,7 +69,10 @@ class _Units:
 
     def with_row_of(self, one: int, two: int, ratio: fmpq) -> _Units:
         """The second of two units has the row of the first from now on, times a ratio."""
-        rows = {**self.rows, two: {key: ratio * x for key, x in self.rows[one].items()}}
+        apart = {one: ratio, two: fmpq(-1)}
+        # Readers of the second read the first: few layers do not see that the two are one.
+        rows = {k: combine([(fmpq(1), row), (row.get(two, fmpq(0)), apart)]) for k, row in self.rows.items()}
+        rows[two] = {key: ratio * x for key, x in self.rows[one].items()}
         return _Units(rows, FewLayers(rows, self.few.inputs, self.few.allowance, self.few), self.samples)
 
     def resolved(self, states: States, targets: Sequence[Expression]) -> Resolved:
