@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 from flint import fmpq
 
 from precision.dyadic import floor_log2, power_of_two
@@ -91,5 +92,17 @@ def resized(rows: Mapping[int, Expression], sizes: Mapping[int, fmpq]) -> dict[i
 
 def float64_rows(rows: Mapping[int, Expression]) -> dict[int, dict[int, float]]:
     """Rows of units in float64, every unit in units of its own power of two, so that no coefficient exceeds 2."""
-    resized_rows = resized(rows, unit_sizes(rows))
-    return {k: {key: float(x) for key, x in row.items()} for k, row in resized_rows.items()}
+    return in_float64(resized(rows, unit_sizes(rows)))
+
+
+def in_float64(rows: Mapping[int, Expression]) -> dict[int, dict[int, float]]:
+    return {k: {key: float(x) for key, x in row.items()} for k, row in rows.items()}
+
+
+def table64(rows: Mapping[int, Mapping[int, float]], units: Sequence[int], column: Mapping[int, int]) -> np.ndarray:
+    """Rows of some units as a matrix, (units, variables); ``column`` is the place of every variable."""
+    table = np.zeros((len(units), len(column)))
+    for i, k in enumerate(units):
+        for key, x in rows[k].items():
+            table[i, column[key]] = x
+    return table

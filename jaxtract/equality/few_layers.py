@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from jaxtract.equality.backward import passed_backward
-from jaxtract.equality.expressions import CONSTANT, Expression, resized, unit_sizes
+from jaxtract.equality.expressions import CONSTANT, Expression, in_float64, resized, unit_sizes
 from jaxtract.equality.farkas import Constraint, search_point
 from jaxtract.equality.held_program import HeldProgram, Ray
 from jaxtract.equality.resolve import Node, OutOfBudgetError, States, constraints_of, needed_units, resolve
+from jaxtract.equality.short_multipliers import passed_backward
 
 ABOVE_ZERO = 1e-8
 """Margins, and what a program takes a unit for too much, are zero below that; variables sum up to one."""
@@ -91,7 +91,7 @@ class FewLayers:
         self.rows, self.inputs, self.allowance = rows, inputs, allowance
         self.sizes = unit_sizes(rows)
         self.resized = resized(rows, self.sizes)
-        self.float_rows = {k: {key: float(x) for key, x in row.items()} for k, row in self.resized.items()}
+        self.float_rows = in_float64(self.resized)
         self._answered: dict[tuple[int, frozenset[tuple[int, bool]]], Answered] = before._answered if before else {}
 
     @functools.cached_property
@@ -228,7 +228,7 @@ class _Search:
     def _leaf(self, states: States) -> Node | None:
         """The case closed over the rationals: by short multipliers where there is room to round, else by exact ones."""
         local = {k: state for k, state in states.items() if k in self.exact or k == self.unit}
-        short = passed_backward(self.few.resized, self.exact, self.unit, local)
+        short = passed_backward(self.few.resized, self.few.float_rows, self.exact, self.unit, local)
         if short is not None:
             multipliers = tuple((name, m / self.few.sizes[name[1]]) for name, m in short)
         else:

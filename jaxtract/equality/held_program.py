@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import highspy
 import numpy as np
 
-from jaxtract.equality.expressions import CONSTANT
+from jaxtract.equality.expressions import CONSTANT, table64
 
 TOLERANCE = 1e-9
 """Feasibility of the program."""
@@ -44,7 +44,7 @@ class HeldProgram:
         self.variables = [*sorted(read | set(exact)), CONSTANT]
         self.column = {key: i for i, key in enumerate(self.variables)}
         self.row = {k: i for i, k in enumerate(self.exact)}
-        self.heights = self._table(rows, [*self.exact, unit])
+        self.heights = table64(rows, [*self.exact, unit], self.column)
         """z over the variables, (units, variables); the last one is that of ``unit``."""
         self.states: dict[int, bool] = {}
         self._goal = self.heights[-1] if on else -self.heights[-1]
@@ -86,13 +86,6 @@ class HeldProgram:
     def _bound(self, unit: int, row_upper: float, column_upper: float) -> None:
         self._solver.changeRowBounds(self.row[unit], 0.0, row_upper)
         self._solver.changeColBounds(self.column[unit], 0.0, column_upper)
-
-    def _table(self, rows: Mapping[int, Mapping[int, float]], units: Sequence[int]) -> np.ndarray:
-        table = np.zeros((len(units), len(self.variables)))
-        for i, k in enumerate(units):
-            for key, x in rows[k].items():
-                table[i, self.column[key]] = x
-        return table
 
     def _begin(self) -> highspy.Highs:
         """s(z) - z >= 0 for every exact unit; the sum of all that is not negative is at most one."""

@@ -10,7 +10,7 @@ neurons are on together, but not so that any output tells, is looked at by cases
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from flint import fmpq, fmpq_mat
@@ -21,7 +21,7 @@ from jaxtract.equality.few_layers import SMALL, Allowance, Answered, FewLayers
 from jaxtract.equality.neurons import neuron_rows
 from jaxtract.equality.resolve import OutOfBudgetError
 from jaxtract.equality.units import UnitTable, differences, over_units
-from jaxtract.layers.any_depth.unseen.meeting import Meeting
+from jaxtract.layers.any_depth.unseen.meeting import SCALES, Meeting
 from jaxtract.layers.any_depth.unseen.open_weights import OpenWeights, Weight
 from jaxtract.network.blocks import Blocks
 from jaxtract.network.exact_network import ExactNetwork
@@ -52,7 +52,7 @@ LESS, TIMES = fmpq(3, 4), 30
 ASKED_OF_PROGRAMS = (VALUES[1], VALUES[1] / 2, VALUES[1] / 4)
 """The same where linear programs look for them, which takes longer."""
 
-SAMPLES, SCALES = 1 << 17, (1.0, 2.0**-4, 2.0**5, 2.0**10)
+SAMPLES = 1 << 17
 """Random inputs of every scale."""
 
 MOST_POINTS, LEAST_CHANGE = 4, 1e-9
@@ -93,6 +93,7 @@ def try_open(open_weights: OpenWeights, rng: np.random.Generator, programs: int 
     network, weights = _network(open_weights), all_open(open_weights)
     tried = [(weight, value) for weight in weights for value in VALUES]
     allowance = Allowance(-(-programs // SMALL))
+    hidden_rows = dict(enumerate((z for level in neuron_rows(network)[:-1] for z in level), start=1))
     sampled = _acting(network, _sampled(network, tried, rng))
     yield Tried([x for points in sampled.values() for x in points])
     met = _climbed(network, weights, allowance, rng)
@@ -107,7 +108,7 @@ def try_open(open_weights: OpenWeights, rng: np.random.Generator, programs: int 
             continue
         try:
             row = [other for other in weights if other[:2] == weight[:2]]
-            settled = _settled_by_value(network, row, weight, allowance)
+            settled = _settled_by_value(network, hidden_rows, row, weight, allowance)
         except OutOfBudgetError:
             return
         acting = _acting(network, {(weight, value): _of(answer) for value, answer in settled.items()})
@@ -176,23 +177,30 @@ def _values() -> list[fmpq]:
 
 
 def _settled(
-    network: ExactNetwork, row: Sequence[Weight], weight: Weight, value: fmpq, allowance: Allowance
+    network: ExactNetwork,
+    hidden_rows: Mapping[int, Expression],
+    row: Sequence[Weight],
+    weight: Weight,
+    value: fmpq,
+    allowance: Allowance,
 ) -> Answered:
     """Whether both neurons are ever on, with all open weights of the row as the value where that turns it on."""
     layer, neuron, source = weight
-    *hidden, _ = neuron_rows(network)
     first = 1 + sum(network.widths[1 : layer + 1])
     reader, before = first + neuron, first - network.widths[layer]
     read = before + source
-    rows: dict[int, Expression] = dict(enumerate((z for level in hidden for z in level), start=1))
-    if value > 0:
-        rows[reader] = {**rows[reader], **{before + i: value for _, _, i in row}}
+    opened = {before + i: value for _, _, i in row} if value > 0 else {}
+    rows = {**hidden_rows, reader: {**hidden_rows[reader], **opened}}
     states = {read: (True, True), reader: (True, True)}
     return FewLayers(rows, network.inputs, allowance).rule_out(states, reader)
 
 
 def _settled_by_value(
-    network: ExactNetwork, row: Sequence[Weight], weight: Weight, allowance: Allowance
+    network: ExactNetwork,
+    hidden_rows: Mapping[int, Expression],
+    row: Sequence[Weight],
+    weight: Weight,
+    allowance: Allowance,
 ) -> dict[fmpq, Answered]:
     """As ``_settled``, for less and less positive values while there is a point, then for the negative one.
 
@@ -200,11 +208,11 @@ def _settled_by_value(
     """
     found: dict[fmpq, Answered] = {}
     for value in ASKED_OF_PROGRAMS:
-        found[value] = _settled(network, row, weight, value, allowance)
+        found[value] = _settled(network, hidden_rows, row, weight, value, allowance)
         if found[value].point is None:
             break
     if found[VALUES[1]].proof is None:
-        found[VALUES[0]] = _settled(network, row, weight, VALUES[0], allowance)
+        found[VALUES[0]] = _settled(network, hidden_rows, row, weight, VALUES[0], allowance)
     return found
 
 

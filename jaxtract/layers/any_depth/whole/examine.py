@@ -140,13 +140,13 @@ class Examiner:
             return none
         asked = self.state.oracle.count
         programs = PROGRAMS_PER_QUERY * (asked.search + asked.measure)
+        recovered = self.assembly.recovered()[1]
         harmless: set[Weight] = set()
         for tried in try_open(open_weights, self.state.rng, programs):
             harmless |= tried.harmless
             if not tried.points:
                 continue
             batch = scattered(dyadic_matrix(tried.points, self.state.slice.rank))
-            recovered = self.assembly.recovered()[1]
             wrong = np.any(self.state.pool.asker.ask(batch, "verify") != recovered.ask(batch, "verify"), axis=1)
             if wrong.any():
                 self.verified.disagreements = int(wrong.sum())

@@ -13,7 +13,7 @@ import numpy as np
 from flint import fmpq
 from scipy.optimize import linprog
 
-from jaxtract.equality.expressions import CONSTANT, Expression
+from jaxtract.equality.expressions import CONSTANT, Expression, table64
 from jaxtract.equality.resolve import States
 from precision.dyadic import floor_log2, floor_to_grid, from_float, round_to_grid
 
@@ -29,19 +29,24 @@ Multiplier = tuple[tuple[str, int], fmpq]
 
 
 def passed_backward(
-    rows: Mapping[int, Expression], exact: Sequence[int], unit: int, states: States
+    rows: Mapping[int, Expression],
+    float_rows: Mapping[int, Mapping[int, float]],
+    exact: Sequence[int],
+    unit: int,
+    states: States,
 ) -> list[Multiplier] | None:
     """Multipliers that prove a case empty, by the names of their constraints; None where there is no room to round.
 
     Args:
         rows: z of every unit, over what it reads; coefficients of about one.
+        float_rows: the same in float64.
         exact: units of which it is known that s(z) >= z, or their states; all others that are read are not negative.
         unit: the one that is asked for, not among them.
         states: of it and of some of the others.
     """
     order = sorted(exact)
     side = fmpq(1 if states[unit][0] else -1)
-    guess = _with_most_room(rows, order, unit, states)
+    guess = _with_most_room(float_rows, order, unit, states)
     if guess is None:
         return None
     passed, bits = guess
@@ -70,7 +75,7 @@ def passed_backward(
 
 
 def _with_most_room(
-    rows: Mapping[int, Expression], order: Sequence[int], unit: int, states: States
+    rows: Mapping[int, Mapping[int, float]], order: Sequence[int], unit: int, states: States
 ) -> tuple[np.ndarray, int] | None:
     """What every unit passes on, (units,), and the bits to round it to.
 
@@ -80,16 +85,12 @@ def _with_most_room(
     if variables[0] < CONSTANT:
         return None  # nothing makes up for what is left of an input
     column = {key: i for i, key in enumerate(variables)}
-    table = np.zeros((len(order) + 1, len(variables)))
-    for i, k in enumerate([*order, unit]):
-        for key, x in rows[k].items():
-            table[i, column[key]] = float(x)
+    table = table64(rows, [*order, unit], column)
     goal = table[-1] if states[unit][0] else -table[-1]
-    places = {k: i for i, k in enumerate(order)}
     upper = np.zeros((len(variables), len(order) + 1))
     upper[:, :-1] = table[:-1].T
     bounds: list[tuple[float, float]] = []
-    for k, i in places.items():
+    for i, k in enumerate(order):
         upper[column[k], i] -= 1.0
         bounds.append((-LARGEST, LARGEST if k in states and states[k][0] else 0.0))
     open_to_room = np.array([v not in states for v in variables])
