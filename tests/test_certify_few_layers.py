@@ -99,6 +99,59 @@ def test_a_lemma_is_checked(lie):
         check.check(document, fractions(one), fractions(other))
 
 
+def less_than_it_reads(share):
+    """A neuron over s(u - v) and u, whose z is s(u - v) - share u - 1."""
+    return network(
+        ([[1, 0], [0, 1]], [0, 0]),
+        ([[1, -1], [1, 0]], [0, 0]),
+        ([[1, -share], [1, 1]], [-1, 0]),
+        ([[1, 1]], [0]),
+    )
+
+
+def test_a_unit_is_at_most_what_it_reads_with_positive_weights():
+    """s(u - v) <= u, whatever u and v are: one case and one layer will do."""
+    one = less_than_it_reads(1)
+    reduced = without(one, 3, {0})
+    proof = proof_of(one, reduced)
+    kinds = {kind for kind, _, _ in proof["on"]["farkas"]}
+    assert "below" in kinds
+    assert accepted(certify(one, reduced), one, reduced) == "identical"
+    assert proof_of(less_than_it_reads(fmpq(1, 2)), reduced) is None
+
+
+@pytest.mark.parametrize("lie", ["a multiplier", "a unit over inputs"])
+def test_what_a_unit_is_at_most_is_checked(lie):
+    one = less_than_it_reads(1)
+    reduced = without(one, 3, {0})
+    document = document_of(certify(one, reduced), one, reduced)
+    multipliers = document["evidence"]["proof"]["on"]["farkas"]
+    place = next(i for i, (kind, _, _) in enumerate(multipliers) if kind == "below")
+    if lie == "a multiplier":
+        multipliers[place][2] = "1/2"
+    else:
+        multipliers.append(["below", 1, "1"])
+    document["sha256"] = seal(document)
+    with pytest.raises((ValueError, LookupError)):
+        check.check(document, fractions(one), fractions(reduced))
+
+
+def test_cases_of_a_unit_that_is_nearly_the_same_are_tried_first():
+    full = load_target("digits-eight").exact()
+    table = UnitTable()
+    parts = over_units(full, table).parts
+    dead, _ = parts[6 * 16 + 6]
+    nearly = {key: x * (1 if key else fmpq(101, 100)) for key, x in table.rows[dead].items()}
+    taken = []
+    for like in (None, dead):
+        few = FewLayers({**table.rows, 1000: nearly}, full.inputs, Allowance(100))
+        assert few.rule_out({dead: (True, True)}, dead).proof is not None
+        before = few.allowance.programs
+        assert few.rule_out({1000: (True, True)}, 1000, like).proof is not None
+        taken.append(few.allowance.programs - before)
+    assert 2 * taken[1] < taken[0]
+
+
 def test_weights_that_never_act_add_up_in_a_proof():
     """As many lemmas as weights: cases within cases would be 2^7 times as many."""
     kept = with_weight(fmpq(0))

@@ -85,8 +85,7 @@ def over_units(widths, rows, parts, units):  # the outputs over units; units[k],
             need(has_sign(SIDES[part], row) or has_sign(SIDES[part], z), "sign of a neuron")
             forms[n] = z if part == "on" else {}
         else:
-            k, c = part[0], Fraction(part[1])
-            v = combine([(1 / c, z)])
+            k, c, v = part[0], Fraction(part[1]), combine([(1 / Fraction(part[1]), z)])
             need(type(k) is int and k > max(0, *v) and units.setdefault(k, v) == v, "neuron is no multiple of its unit")
             forms[n] = combine([(abs(c), {k: ONE}), (c < 0, z)])  # s(-v) = s(v) - v
     return [put(forms, row) for row in rows[hidden:]]
@@ -105,9 +104,10 @@ def prove(node, units, targets, d, states):  # targets vanish wherever units are
     if "zero" in node:
         need(node["zero"] is True and not any(put(s, target) for target in targets), "outputs do not cancel")
     elif "farkas" in node:
-        known = {"side": lambda k: combine([(1 if states[k][0] else -1, z[k])]), "relu": lambda k: s[k]}
-        known["above"] = lambda k: combine([(1, s[k]), (-1, z[k])])
-        total = combine((Fraction(x), known[kind](k)) for kind, k, x in node["farkas"])
+        parts = {k: {key: x for key, x in row.items() if x > 0} for k, row in units.items() if min(row, default=0) >= 0}
+        known = {"side": lambda k: [(1 if states[k][0] else -1, z[k])], "relu": lambda k: [(1, s[k])]}
+        known |= {"above": lambda k: [(1, s[k]), (-1, z[k])], "below": lambda k: [(1, put(s, parts[k])), (-1, s[k])]}
+        total = combine((Fraction(x) * y, term) for kind, k, x in node["farkas"] for y, term in known[kind](k))
         strict = any(kind == "side" and states[k][1] for kind, k, _ in node["farkas"])
         need(all(Fraction(x) > 0 for _, _, x in node["farkas"]), "multipliers")
         need(set(total) <= {0} and total.get(0, 0) < (1 if not total and strict else 0), "nothing is refuted")
@@ -115,7 +115,8 @@ def prove(node, units, targets, d, states):  # targets vanish wherever units are
         k, j, c = *node["same"][:2], Fraction(node["same"][2])
         need(0 < j < k and c > 0 and k not in states, "lemma")
         prove(node["proof"], units, [combine([(1, {k: ONE}), (-c, {j: ONE})])], d, states)
-        prove(node["then"], {**units, k: combine([(c, units[j])])}, targets, d, states)
+        rows = {n: combine([(1, row), (row.get(k, 0), {j: c, k: -ONE})]) for n, row in units.items()}
+        prove(node["then"], {**rows, k: combine([(c, units[j])])}, targets, d, states)
     else:
         k, side = node["unit"], node["strict"]
         need(side in SIDES or (side == "both" and z[k] and max(z[k]) <= 0), "split")  # both: z = 0 is a null set
@@ -179,8 +180,7 @@ def check(document, f, g):  # the verdict; ValueError unless the document holds 
     if verdict == "identical":
         prove(claim["proof"], one, [combine([(1, x), (-1, y)]) for x, y in ends], d, {})
         return verdict
-    domain = {key: Fraction(x) for key, x in claim["domain"].items()}
-    ball = "radius" in domain
+    domain, ball = {key: Fraction(x) for key, x in claim["domain"].items()}, "radius" in claim["domain"]
     low, high = (-domain["radius"], domain["radius"]) if ball else (domain["low"], domain["high"])
     inside = sum(x * x for x in point) <= high**2 if ball else all(low <= x <= high for x in point)
     need(low < high and inside, "the point is outside")

@@ -106,3 +106,12 @@ def table64(rows: Mapping[int, Mapping[int, float]], units: Sequence[int], colum
         for key, x in rows[k].items():
             table[i, column[key]] = x
     return table
+
+
+def positive_part(row: Expression) -> Expression | None:
+    """What s(z) never exceeds: z without the terms that are never positive; None where inputs are read.
+
+    Of all affine bounds over units that are not negative it is the least (Anderson, Huchette, Ma, Tjandraatmadja,
+    Vielma 2020, "Strong mixed-integer programming formulations for trained neural networks", on the orthant).
+    """
+    return None if row and min(row) < CONSTANT else {key: x for key, x in row.items() if x > 0}

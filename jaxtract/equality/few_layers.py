@@ -2,20 +2,31 @@
 
 What lies further back is only known not to be negative, so that linear programs are small and the same for whatever
 feeds those layers (``held_program``). Where a point of one is cheated by units whose s(z) it takes for more than
-max(0, z), cases are split: on that unit, of those that cheat most, whose two cases are both hardest to reach (strong
-branching: Applegate, Bixby, Chvatal, Cook 1995). Float64 finds the cases; every one of them is closed by Farkas
-multipliers over the rationals (``farkas``), in the form that a certificate holds.
+max(0, z), cases are split: on that unit, of those that cheat most, whose two cases are both hardest to reach, as far as
+earlier cases tell, and as programs tell where there were few (reliability branching: Achterberg, Koch, Martin 2005).
+Float64 finds the cases; every one of them is closed by Farkas multipliers over the rationals (``farkas``), in the form
+that a certificate holds.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from jaxtract.equality.expressions import CONSTANT, Expression, in_float64, resized, unit_sizes
+from jaxtract.equality.expressions import (
+    CONSTANT,
+    Expression,
+    in_float64,
+    less,
+    positive_part,
+    put,
+    resized,
+    unit_sizes,
+)
 from jaxtract.equality.farkas import Constraint, search_point
 from jaxtract.equality.held_program import HeldProgram, Ray
 from jaxtract.equality.resolve import Node, OutOfBudgetError, States, constraints_of, needed_units, resolve
@@ -24,8 +35,11 @@ from jaxtract.equality.short_multipliers import passed_backward
 ABOVE_ZERO = 1e-8
 """Margins, and what a program takes a unit for too much, are zero below that; variables sum up to one."""
 
-CANDIDATES = 6
-"""Units whose two cases are looked at before one of them is split."""
+CANDIDATES = 24
+"""Units one of which is split."""
+
+RELIABLE = 8
+"""Cases of a unit by which the next ones are judged; before there are so many, they are looked at."""
 
 LITTLE = 1e-3
 """Share of the margin that a case may keep without being told from one that keeps all."""
@@ -67,6 +81,9 @@ class Allowance:
             self.progress(self.cases)
 
 
+_Sides = frozenset[tuple[int, bool]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Answered:
     """``proof``: no input has the states. ``point``: one seems to, (inputs,), in float64. Neither: not settled."""
@@ -92,7 +109,8 @@ class FewLayers:
         self.sizes = unit_sizes(rows)
         self.resized = resized(rows, self.sizes)
         self.float_rows = in_float64(self.resized)
-        self._answered: dict[tuple[int, frozenset[tuple[int, bool]]], Answered] = before._answered if before else {}
+        self._answered: dict[tuple[int, _Sides], Answered] = before._answered if before else {}
+        self._cases_of: dict[tuple[int, _Sides], tuple[int, _Case]] = before._cases_of if before else {}
 
     @functools.cached_property
     def levels(self) -> dict[int, int]:
@@ -102,19 +120,20 @@ class FewLayers:
             found[k] = 1 + max((found[key] for key in self.rows[k] if key > CONSTANT), default=0)
         return found
 
-    def rule_out(self, states: States, unit: int) -> Answered:
+    def rule_out(self, states: States, unit: int, like: int | None = None) -> Answered:
         """Whether any input has these states, the last of which is that of ``unit``.
+
+        ``like``: a unit that is nearly the same. Where it was ruled out, the same cases will do, or nearly.
 
         Raises:
             OutOfBudgetError: the allowance is spent.
         """
-        asked = unit, frozenset((k, on) for k, (on, _) in states.items() if k != unit)
-        found = self._answered.get(asked)
         # What is on, or off in an earlier layer, counts with all that it needs. (That a neighbour is off whose row is
         # nearly that of the unit leaves next to no room, and most programs.)
         level = self.levels[unit]
-        beside = [k for k, (on, _) in states.items() if k != unit and (on or self.levels[k] < level)]
-        found = found or self._settled(states, unit, self._behind([unit, *beside]))
+        others = {k: state for k, state in states.items() if k != unit and (state[0] or self.levels[k] < level)}
+        asked = unit, _sides(others)
+        found = self._answered.get(asked) or self._settled(others, unit, states[unit], like)
         if found.proof is None:
             self._answered[asked] = found
         return found
@@ -123,13 +142,20 @@ class FewLayers:
         """All that some units depend on, and these but for the first."""
         return {*units[1:], *needed_units(self.rows, [self.rows[k] for k in units])} - {units[0]}
 
-    def _settled(self, states: States, unit: int, units: set[int]) -> Answered:
+    def _settled(self, others: States, unit: int, side: tuple[bool, bool], like: int | None) -> Answered:
+        units, states = self._behind([unit, *others]), {**others, unit: side}
         highest = max([self.levels[unit], *(self.levels[k] + 1 for k in units)])
-        for reach in range(1, max(2, highest)):
+        reaches = list(range(1, max(2, highest)))
+        first, begun = self._cases_of.get((like or unit, _sides(others)), (0, None))
+        for reach in [min(first, reaches[-1]), *reaches] if begun else reaches:
             exact = sorted(k for k in units if self.levels[k] >= highest - reach)
-            found = _Search(self, exact, unit).settle(states)
-            if found is not None:
-                return found
+            search = _Search(self, exact, unit)
+            cases = search.cases(states, begun)
+            if cases is not None:
+                self._cases_of[unit, _sides(others)] = reach, cases
+                return Answered(proof=search.closed(states, cases))
+            if search.nothing_free:
+                return Answered(point=search.point)
         return Answered()
 
 
@@ -141,32 +167,52 @@ class _Case:
     inner: Mapping[bool, _Case] = dataclasses.field(default_factory=dict)
 
 
+def _sides(states: States) -> _Sides:
+    return frozenset((k, on) for k, (on, _) in states.items())
+
+
+@dataclasses.dataclass
+class _Gain:
+    """What putting a unit on its side has done so far, and how often."""
+
+    seen: int = 0
+    total: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(2))
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.total / self.seen
+
+    def add(self, gain: np.ndarray) -> None:
+        self.seen, self.total = self.seen + 1, self.total + gain
+
+
 class _Search:
     """Cases of the units ``exact``; all others that they read are only known not to be negative."""
 
     def __init__(self, few: FewLayers, exact: Sequence[int], unit: int):
         self.few, self.exact, self.unit = few, list(exact), unit
         self.point: np.ndarray | None = None
+        self.nothing_free = False
+        """Whether all layers were in the program, so that the point is an input's."""
+        self._gains: dict[tuple[int, bool], _Gain] = collections.defaultdict(_Gain)
 
-    def settle(self, states: States) -> Answered | None:
-        """All cases in float64 first; they are closed over the rationals only where none of them has a point.
+    def cases(self, states: States, begun: _Case | None = None) -> _Case | None:
+        """Cases in float64 none of which has a point; None where one is found.
 
-        None where some case has one with what lies further back as it likes.
+        They are closed over the rationals only when all are there. ``begun``: cases to begin with.
         """
         program = HeldProgram(self.few.float_rows, self.exact, self.unit, states[self.unit][0])
+        self.nothing_free = not program.free
         for k, (on, _) in states.items():
             if k in program.row:
                 program.fix(k, on)
-        cases = self._cases(program, self._solve(program))
-        if cases is None:
-            return None if program.free else Answered(point=self.point)
-        return Answered(proof=self._closed(states, cases))
+        return self._cases(program, self._solve(program), begun)
 
     def _solve(self, program: HeldProgram) -> Ray:
         self.few.allowance.spend()
         return program.solve()
 
-    def _cases(self, program: HeldProgram, ray: Ray) -> _Case | None:
+    def _cases(self, program: HeldProgram, ray: Ray, begun: _Case | None) -> _Case | None:
         """None where a point is found."""
         if ray.margin < ABOVE_ZERO:
             return _Case()
@@ -174,11 +220,15 @@ class _Search:
         if not cheating:
             self.point = self._input(program, ray)
             return None
-        unit, likely, rays = self._chosen(program, ray, cheating)
+        if begun is not None and begun.unit in program.row:
+            unit, likely, rays = begun.unit, True, self._both(program, begun.unit)
+        else:
+            begun = None
+            unit, likely, rays = self._chosen(program, ray, cheating)
         inner: dict[bool, _Case] = {}
         for on in (likely, not likely):
             program.fix(unit, on)
-            case = self._cases(program, rays[on])
+            case = self._cases(program, rays[on], begun.inner[on] if begun else None)
             program.release(unit)
             if case is None:
                 return None
@@ -189,19 +239,40 @@ class _Search:
         self, program: HeldProgram, ray: Ray, cheating: Sequence[tuple[float, int, bool]]
     ) -> tuple[int, bool, dict[bool, Ray]]:
         """The unit to split, the side to begin with, and the rays of both of its cases."""
-        best = None
+        best: tuple[float, int, bool, dict[bool, Ray] | None] | None = None
         for _, unit, likely in cheating:
-            rays = {}
-            for on in (True, False):
-                program.fix(unit, on)
-                rays[on] = self._solve(program)
-                program.release(unit)
-            lost = [LITTLE + (ray.margin - rays[on].margin) / ray.margin for on in (True, False)]
-            score = lost[0] * lost[1] + sum(rays[on].margin < ABOVE_ZERO for on in (True, False))
+            rays = None
+            if min(self._gains[unit, on].seen for on in (True, False)) < RELIABLE:
+                rays = self._both(program, unit)
+                expected = self._note(unit, ray, rays)
+            else:
+                expected = [self._gains[unit, on].mean for on in (True, False)]
+            score = float(np.prod([LITTLE + lost for lost, _ in expected]) + sum(empty for _, empty in expected))
             if best is None or score > best[0]:
                 best = score, unit, likely, rays
         assert best is not None
-        return best[1:]
+        _, unit, likely, rays = best
+        if rays is None:
+            rays = self._both(program, unit)
+            self._note(unit, ray, rays)
+        return unit, likely, rays
+
+    def _note(self, unit: int, ray: Ray, rays: Mapping[bool, Ray]) -> list[np.ndarray]:
+        """Of both cases: the share of the margin that is lost, and whether nothing is left."""
+        found = []
+        for on in (True, False):
+            now = np.array([(ray.margin - rays[on].margin) / ray.margin, rays[on].margin < ABOVE_ZERO])
+            self._gains[unit, on].add(now)
+            found.append(now)
+        return found
+
+    def _both(self, program: HeldProgram, unit: int) -> dict[bool, Ray]:
+        rays = {}
+        for on in (True, False):
+            program.fix(unit, on)
+            rays[on] = self._solve(program)
+            program.release(unit)
+        return rays
 
     def _input(self, program: HeldProgram, ray: Ray) -> np.ndarray | None:
         """The input on a ray; one far out where the ray is endless."""
@@ -214,12 +285,12 @@ class _Search:
                 point[v + self.few.inputs] = x / constant
         return point
 
-    def _closed(self, states: States, case: _Case) -> Node | None:
+    def closed(self, states: States, case: _Case) -> Node | None:
         if case.unit is None:
             return self._leaf(states)
         nodes = {}
         for on, inner in case.inner.items():
-            node = self._closed({**states, case.unit: (on, on)}, inner)
+            node = self.closed({**states, case.unit: (on, on)}, inner)
             if node is None:
                 return None
             nodes[on] = node
@@ -241,4 +312,6 @@ class _Search:
         free = sorted(read - set(units))
         now = resolve(self.few.rows, units, local, [], self.few.inputs, free=free)
         nonnegative = [Constraint(("relu", k), now.s[k]) for k in free]
-        return [*constraints_of(now, local, now.open_units), *nonnegative]
+        parts = [(k, positive_part(self.few.rows[k])) for k in now.open_units]
+        below = [Constraint(("below", k), less(put(now.s, part), now.s[k])) for k, part in parts if part is not None]
+        return [*constraints_of(now, local, now.open_units), *below, *nonnegative]

@@ -33,7 +33,7 @@ class HeldProgram:
 
     Args:
         rows: z of the exact units and of ``unit``, in float64.
-        exact: units of which it is known that s(z) >= z.
+        exact: units of which it is known that s(z) is between z and its positive part.
         unit: the one that is asked for.
         on: its side.
     """
@@ -88,19 +88,21 @@ class HeldProgram:
         self._solver.changeColBounds(self.column[unit], 0.0, column_upper)
 
     def _begin(self) -> highspy.Highs:
-        """s(z) - z >= 0 for every exact unit; the sum of all that is not negative is at most one."""
+        """z <= s(z) <= its positive part for every exact unit; the sum of all that is not negative is at most one."""
         count, infinite = len(self.variables), highspy.kHighsInf
         signed = np.array([v < CONSTANT for v in self.variables])
         own = np.zeros((len(self.exact), count))
         own[np.arange(len(self.exact)), [self.column[k] for k in self.exact]] = 1.0
-        table = np.vstack([own - self.heights[:-1], np.where(signed, 0.0, 1.0)])
+        z = self.heights[:-1]
+        below = (np.maximum(z, 0.0) - own)[~z[:, signed].any(axis=1)]
+        table = np.vstack([own - z, below, np.where(signed, 0.0, 1.0)])
         rows, columns = np.nonzero(table)
         model = highspy.HighsLp()
-        model.num_col_, model.num_row_ = count, len(self.exact) + 1
+        model.num_col_, model.num_row_ = count, len(table)
         model.col_cost_ = -self._goal
         model.col_lower_, model.col_upper_ = np.where(signed, -1.0, 0.0), np.where(signed, 1.0, infinite)
         model.row_lower_ = np.zeros(model.num_row_)
-        model.row_upper_ = np.array([infinite] * len(self.exact) + [1.0])
+        model.row_upper_ = np.array([infinite] * (len(table) - 1) + [1.0])
         model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
         model.a_matrix_.start_ = np.searchsorted(rows, np.arange(len(table) + 1)).astype(np.int32)
         model.a_matrix_.index_, model.a_matrix_.value_ = columns.astype(np.int32), table[rows, columns]

@@ -84,8 +84,9 @@ class _Units:
         if not any(now.targets):
             return {"zero": True}
         pair, between = self.first_pair(now, states)
+        one, two = pair or (None, None)
         for unit in sorted(units_in(now.targets)) if pair is None else (*between, *pair):
-            never = self.never_on(states, unit)
+            never = self.never_on(states, unit, one if unit == two else None)
             if never is not None:
                 off = self.same(targets, {**states, unit: (False, False)})
                 return None if off is None else {"unit": unit, "strict": "on", "on": never, "off": off}
@@ -118,10 +119,10 @@ class _Units:
                 return (one, two), between
         return None, []
 
-    def never_on(self, states: States, unit: int) -> Node | None:
+    def never_on(self, states: States, unit: int, like: int | None = None) -> Node | None:
         if unit in states or self.samples.where({**states, unit: (True, True)}).any():
             return None
-        return self.few.rule_out({**states, unit: (True, True)}, unit).proof
+        return self.few.rule_out({**states, unit: (True, True)}, unit, like).proof
 
 
 def _between(one: Expression, two: Expression) -> list[int]:

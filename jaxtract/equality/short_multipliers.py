@@ -40,7 +40,8 @@ def passed_backward(
     Args:
         rows: z of every unit, over what it reads; coefficients of about one.
         float_rows: the same in float64.
-        exact: units of which it is known that s(z) >= z, or their states; all others that are read are not negative.
+        exact: units of which it is known that s(z) is between z and its positive part, or their states; all others that
+            are read are not negative.
         unit: the one that is asked for, not among them.
         states: of it and of some of the others.
     """
@@ -49,24 +50,25 @@ def passed_backward(
     guess = _with_most_room(float_rows, order, unit, states)
     if guess is None:
         return None
-    passed, bits = guess
+    passed, lifted, bits = guess
     found: list[Multiplier] = [(("side", unit), fmpq(1))]
     left = {key: side * x for key, x in rows[unit].items()}
-    for k, wanted in zip(reversed(order), reversed(passed.tolist()), strict=True):
+    for i, k in reversed(list(enumerate(order))):
         own = left.pop(k, fmpq(0))
-        share, least = round_to_grid(from_float(wanted), bits), -floor_to_grid(-own, bits)
+        share, lift = (round_to_grid(from_float(float(x)), bits) for x in (passed[i], lifted[i]))
         if k not in states:
-            share = min(max(share, least), fmpq(0))
-            found += [(("above", k), -share), (("relu", k), share - own)]
+            # (own - share - lift) s(z_k) is left, which s(z_k) >= 0 makes up for: less is passed on, or more lifted.
+            share = min(max(share, -floor_to_grid(lift - own, bits)), fmpq(0))
+            lift = max(lift, -floor_to_grid(share - own, bits), fmpq(0))
+            found += [(("above", k), -share), (("below", k), lift), (("relu", k), share + lift - own)]
         elif states[k][0]:
-            share = max(share, least)
+            share, lift = max(share, -floor_to_grid(-own, bits)), fmpq(0)
             found.append((("side", k), share - own))
         else:
-            share = min(share, fmpq(0))
+            share, lift = min(share, fmpq(0)), fmpq(0)
             found.append((("side", k), -share))
-        if share != 0:
-            for key, x in rows[k].items():
-                left[key] = left.get(key, fmpq(0)) + share * x
+        for key, x in rows[k].items() if share or lift else ():
+            left[key] = left.get(key, fmpq(0)) + (share + lift if x > 0 else share) * x
     constant = left.pop(CONSTANT, fmpq(0))
     found += [(("relu", k), -x) for k, x in left.items()]
     if constant > 0 or any(x < 0 for _, x in found):
@@ -76,33 +78,33 @@ def passed_backward(
 
 def _with_most_room(
     rows: Mapping[int, Mapping[int, float]], order: Sequence[int], unit: int, states: States
-) -> tuple[np.ndarray, int] | None:
-    """What every unit passes on, (units,), and the bits to round it to.
+) -> tuple[np.ndarray, np.ndarray, int] | None:
+    """What every unit passes on to its row and to the row's positive part, (units,) each, and the bits to round it to.
 
     The program: all that is left of variables that are not negative is as far below zero as can be.
     """
     variables = sorted({key for k in (*order, unit) for key in rows[k]} | {*order, CONSTANT})
     if variables[0] < CONSTANT:
         return None  # nothing makes up for what is left of an input
-    column = {key: i for i, key in enumerate(variables)}
+    column, count = {key: i for i, key in enumerate(variables)}, len(order)
     table = table64(rows, [*order, unit], column)
     goal = table[-1] if states[unit][0] else -table[-1]
-    upper = np.zeros((len(variables), len(order) + 1))
-    upper[:, :-1] = table[:-1].T
-    bounds: list[tuple[float, float]] = []
-    for i, k in enumerate(order):
-        upper[column[k], i] -= 1.0
-        bounds.append((-LARGEST, LARGEST if k in states and states[k][0] else 0.0))
-    open_to_room = np.array([v not in states for v in variables])
-    upper[open_to_room, -1] = 1.0
+    own = np.zeros((count, len(variables)))
+    own[np.arange(count), [column[k] for k in order]] = 1.0
+    split = np.array([k in states for k in order], dtype=bool)
+    on = np.array([k in states and states[k][0] for k in order], dtype=bool)
+    room = np.array([[float(v not in states) for v in variables]])
+    passed_on = np.vstack([table[:-1] - own, np.maximum(table[:-1], 0.0) - own, room]).T
+    lower = np.concatenate([np.full(count, -LARGEST), np.zeros(count + 1)])
+    upper = np.concatenate([np.where(on, LARGEST, 0.0), np.where(split, 0.0, LARGEST), [1.0]])
     kept = [column[v] for v in variables if v not in states or states[v][0]]
     result = linprog(
-        np.eye(1, len(order) + 1, len(order))[0] * -1.0,
-        A_ub=upper[kept],
+        np.eye(1, 2 * count + 1, 2 * count)[0] * -1.0,
+        A_ub=passed_on[kept],
         b_ub=-goal[kept],
-        bounds=[*bounds, (0.0, 1.0)],
+        bounds=np.stack([lower, upper], axis=1),
         method="highs",
     )
     if result.status != 0 or result.x[-1] < LEAST_ROOM:
         return None
-    return result.x[:-1], SPARE_BITS - floor_log2(from_float(float(result.x[-1])))
+    return result.x[:count], result.x[count:-1], SPARE_BITS - floor_log2(from_float(float(result.x[-1])))
