@@ -51,7 +51,7 @@ class CertifyOptions:
     """
 
     seed: int = 0
-    cases: int = 2000
+    cases: int = 5000
     parts: int = 64
     starts: int = STARTS
     steps: int = STEPS

@@ -28,7 +28,7 @@ from jaxtract.equality.expressions import (
     unit_sizes,
 )
 from jaxtract.equality.farkas import Constraint, search_point
-from jaxtract.equality.held_program import HeldProgram, Ray
+from jaxtract.equality.held_program import TOLERANCE, HeldProgram, Ray
 from jaxtract.equality.resolve import Node, OutOfBudgetError, States, constraints_of, needed_units, resolve
 from jaxtract.equality.short_multipliers import passed_backward
 
@@ -149,12 +149,12 @@ class FewLayers:
         first, begun = self._cases_of.get((like or unit, _sides(others)), (0, None))
         for reach in [min(first, reaches[-1]), *reaches] if begun else reaches:
             exact = sorted(k for k in units if self.levels[k] >= highest - reach)
-            search = _Search(self, exact, unit)
+            search = _Search(self, exact, unit, side[0])
             cases = search.cases(states, begun)
             if cases is not None:
                 self._cases_of[unit, _sides(others)] = reach, cases
                 return Answered(proof=search.closed(states, cases))
-            if search.nothing_free:
+            if search.whole:
                 return Answered(point=search.point)
         return Answered()
 
@@ -189,61 +189,71 @@ class _Gain:
 class _Search:
     """Cases of the units ``exact``; all others that they read are only known not to be negative."""
 
-    def __init__(self, few: FewLayers, exact: Sequence[int], unit: int):
+    def __init__(self, few: FewLayers, exact: Sequence[int], unit: int, on: bool):
         self.few, self.exact, self.unit = few, list(exact), unit
         self.point: np.ndarray | None = None
-        self.nothing_free = False
-        """Whether all layers were in the program, so that the point is an input's."""
+        self._program = HeldProgram(few.float_rows, self.exact, unit, on)
         self._gains: dict[tuple[int, bool], _Gain] = collections.defaultdict(_Gain)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all layers are in the program, so that its points are inputs'."""
+        return not self._program.free
 
     def cases(self, states: States, begun: _Case | None = None) -> _Case | None:
         """Cases in float64 none of which has a point; None where one is found.
 
         They are closed over the rationals only when all are there. ``begun``: cases to begin with.
         """
-        program = HeldProgram(self.few.float_rows, self.exact, self.unit, states[self.unit][0])
-        self.nothing_free = not program.free
-        for k, (on, _) in states.items():
-            if k in program.row:
-                program.fix(k, on)
-        return self._cases(program, self._solve(program), begun)
+        self._fix(states)
+        return self._cases(self._solve(), begun)
 
-    def _solve(self, program: HeldProgram) -> Ray:
+    def _fix(self, states: States) -> list[int]:
+        new = [k for k in states if k in self._program.row and k not in self._program.states]
+        for k in new:
+            self._program.fix(k, states[k][0])
+        return new
+
+    def _solve(self) -> Ray:
         self.few.allowance.spend()
-        return program.solve()
+        return self._program.solve()
 
-    def _cases(self, program: HeldProgram, ray: Ray, begun: _Case | None) -> _Case | None:
+    def _cases(self, ray: Ray, begun: _Case | None) -> _Case | None:
         """None where a point is found."""
         if ray.margin < ABOVE_ZERO:
             return _Case()
-        cheating = [found for found in program.taken_too_much(ray)[:CANDIDATES] if found[0] > ABOVE_ZERO]
+        cheating = self._cheating(ray)
         if not cheating:
-            self.point = self._input(program, ray)
+            self.point = self._input(ray)
             return None
-        if begun is not None and begun.unit in program.row:
-            unit, likely, rays = begun.unit, True, self._both(program, begun.unit)
+        return self._split(ray, cheating, begun)
+
+    def _cheating(self, ray: Ray) -> list[tuple[float, int, bool]]:
+        return [found for found in self._program.taken_too_much(ray)[:CANDIDATES] if found[0] > ABOVE_ZERO]
+
+    def _split(self, ray: Ray, cheating: Sequence[tuple[float, int, bool]], begun: _Case | None) -> _Case | None:
+        if begun is not None and begun.unit in self._program.row:
+            unit, likely, rays = begun.unit, True, self._both(begun.unit)
         else:
             begun = None
-            unit, likely, rays = self._chosen(program, ray, cheating)
+            unit, likely, rays = self._chosen(ray, cheating)
         inner: dict[bool, _Case] = {}
         for on in (likely, not likely):
-            program.fix(unit, on)
-            case = self._cases(program, rays[on], begun.inner[on] if begun else None)
-            program.release(unit)
+            self._program.fix(unit, on)
+            case = self._cases(rays[on], begun.inner[on] if begun else None)
+            self._program.release(unit)
             if case is None:
                 return None
             inner[on] = case
         return _Case(unit=unit, inner=inner)
 
-    def _chosen(
-        self, program: HeldProgram, ray: Ray, cheating: Sequence[tuple[float, int, bool]]
-    ) -> tuple[int, bool, dict[bool, Ray]]:
+    def _chosen(self, ray: Ray, cheating: Sequence[tuple[float, int, bool]]) -> tuple[int, bool, dict[bool, Ray]]:
         """The unit to split, the side to begin with, and the rays of both of its cases."""
         best: tuple[float, int, bool, dict[bool, Ray] | None] | None = None
         for _, unit, likely in cheating:
             rays = None
             if min(self._gains[unit, on].seen for on in (True, False)) < RELIABLE:
-                rays = self._both(program, unit)
+                rays = self._both(unit)
                 expected = self._note(unit, ray, rays)
             else:
                 expected = [self._gains[unit, on].mean for on in (True, False)]
@@ -253,7 +263,7 @@ class _Search:
         assert best is not None
         _, unit, likely, rays = best
         if rays is None:
-            rays = self._both(program, unit)
+            rays = self._both(unit)
             self._note(unit, ray, rays)
         return unit, likely, rays
 
@@ -261,33 +271,35 @@ class _Search:
         """Of both cases: the share of the margin that is lost, and whether nothing is left."""
         found = []
         for on in (True, False):
-            now = np.array([(ray.margin - rays[on].margin) / ray.margin, rays[on].margin < ABOVE_ZERO])
+            lost = 1 - rays[on].margin / max(ray.margin, TOLERANCE)
+            now = np.array([lost, rays[on].margin < ABOVE_ZERO])
             self._gains[unit, on].add(now)
             found.append(now)
         return found
 
-    def _both(self, program: HeldProgram, unit: int) -> dict[bool, Ray]:
+    def _both(self, unit: int) -> dict[bool, Ray]:
         rays = {}
         for on in (True, False):
-            program.fix(unit, on)
-            rays[on] = self._solve(program)
-            program.release(unit)
+            self._program.fix(unit, on)
+            rays[on] = self._solve()
+            self._program.release(unit)
         return rays
 
-    def _input(self, program: HeldProgram, ray: Ray) -> np.ndarray | None:
+    def _input(self, ray: Ray) -> np.ndarray | None:
         """The input on a ray; one far out where the ray is endless."""
-        if program.free:
+        if not self.whole:
             return None
-        constant = max(ray.values[program.column[CONSTANT]], FARTHEST)
+        constant = max(ray.values[self._program.column[CONSTANT]], FARTHEST)
         point = np.zeros(self.few.inputs)
-        for v, x in zip(program.variables, ray.values, strict=True):
+        for v, x in zip(self._program.variables, ray.values, strict=True):
             if v < CONSTANT:
                 point[v + self.few.inputs] = x / constant
         return point
 
     def closed(self, states: States, case: _Case) -> Node | None:
+        """The proof that no input has the states; None where some case is not closed."""
         if case.unit is None:
-            return self._leaf(states)
+            return self._leaf(states) or self._split_further(states)
         nodes = {}
         for on, inner in case.inner.items():
             node = self.closed({**states, case.unit: (on, on)}, inner)
@@ -295,6 +307,16 @@ class _Search:
                 return None
             nodes[on] = node
         return {"unit": case.unit, "strict": "on", "on": nodes[True], "off": nodes[False]}
+
+    def _split_further(self, states: States) -> Node | None:
+        """A case whose margin float64 takes for none, and that has a point over the rationals."""
+        new = self._fix(states)
+        ray = self._solve()
+        cheating = self._cheating(ray)
+        case = self._split(ray, cheating, None) if cheating else None
+        for k in new:
+            self._program.release(k)
+        return None if case is None else self.closed(states, case)
 
     def _leaf(self, states: States) -> Node | None:
         """The case closed over the rationals: by short multipliers where there is room to round, else by exact ones."""
