@@ -76,7 +76,7 @@ class AnyDepthOptions:
         max_queries: budget over all purposes, or None.
         resolution_bits: kinks at least 2^-resolution_bits apart on a line are told apart.
         verify_inputs, verify_lines: fresh inputs and lines that must agree at the end.
-        rounds: how many times new lines are added before the extraction gives up.
+        rounds: how many times new lines are added that bring no further neuron before the extraction gives up.
         first_lines: lines searched before the first layer is read.
         widths: a hint, inputs and outputs included; it saves queries where it is right, and does no harm where not.
     """
@@ -212,7 +212,7 @@ class AnyDepth:
         return line, search_line(self.state.oracle, line, self.state.settings)
 
     def _rounds(self) -> Outcome:
-        left, stuck = self.options.rounds, None
+        left, most, stuck = self.options.rounds, 0, None
         open_left = OPEN_ROUNDS
         while True:
             self._explain()
@@ -248,7 +248,9 @@ class AnyDepth:
                 continue
             if self.state.hasty and (self._audited() or self.linear_units.find()):
                 continue
-            left -= 1
+            rows = sum(len(layer.rows) for layer in self.state.layers)
+            # A deep network needs as many rounds as it needs; only those that bring no neuron are counted.
+            left, most = left - (rows <= most), max(rows, most)
             plain_failed = left < 0 or (self.state.patience <= 0 and not self.skips_tried)
             if plain_failed and self.state.numbers.exact and self._read_with_skips():
                 return Outcome.COMPLETE
