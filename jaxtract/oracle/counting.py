@@ -70,6 +70,7 @@ class CountingOracle:
         self.count = QueryCount()
         self.seconds = 0.0
         self._on_queries = on_queries
+        self._answered: list[tuple[PointBatch, np.ndarray]] = []
 
     @property
     def inputs(self) -> int:
@@ -98,7 +99,16 @@ class CountingOracle:
         for chunk in points.chunks(CHUNK):
             answers[start : start + len(chunk)] = self._ask_chunk(chunk, purpose)
             start += len(chunk)
+        if self.context.few_bits:
+            self._answered.append((points, answers))
         return answers
+
+    def answered(self) -> tuple[np.ndarray, np.ndarray]:
+        """All that was asked so far where answers have few bits: inputs (points, d), answers (points, outputs)."""
+        if not self._answered:
+            return np.empty((0, self.inputs)), np.empty((0, self.outputs), dtype=object)
+        batches, answers = zip(*self._answered, strict=True)
+        return np.concatenate([batch.to_float64() for batch in batches]), np.concatenate(answers)
 
     def check_determinism(self, points: PointBatch) -> None:
         """Ask the same points in two batches. Counts as ``verify``.

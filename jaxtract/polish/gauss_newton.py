@@ -43,6 +43,15 @@ LEAST_RANDOM = 0.1
 SHOWN = 1e-8
 """Directions of the parameters that inputs asked before show this much more weakly than others need more inputs."""
 
+SHOWN_BY_ALL = 1e-5
+"""The same of inputs that were asked for any reason. Better known ones are few, so that these take none to spare."""
+
+NEARLY_RIGHT = 2.0**-20
+"""They are used where the network is wrong by no more anywhere, as a share of the terms that f is summed from."""
+
+SPARE_OF_ALL, MANY_ROWS = 4.0, 2000
+"""Of these so many more than determine the parameters; a share of ``SPARE`` where that is more than so many."""
+
 NEAR_SHARES = np.array([0.0, 0.01, 0.05, 0.2])
 NEAR = len(NEAR_SHARES)
 """Inputs are looked at this far from the places where neurons were seen, as shares of the distance from the origin."""
@@ -142,7 +151,8 @@ def polish(
         near: (places, inputs), where neurons that are seldom on were seen; inputs near them are candidates, too.
         also: (inputs, dimension), doubles that are asked in any case.
         before: what was asked for a network like this one; only what that does not show is asked.
-        spare: answers that are known for another reason; they take the place of most spare inputs.
+        spare: answers that are known for another reason; they take the place of most spare inputs. (Without ``before``,
+            the best of all that was asked takes the place of both, where the oracle remembers it.)
 
     Returns:
         None where the network is too large, has skips, or where the residuals do not fall.
@@ -154,10 +164,14 @@ def polish(
         return None
     parameters = _Parameters(network)
     rough = oracle.context.rough
+    known = None if rough or before is not None else _known_already(oracle, parameters, rng)
+    if known is not None:
+        before, spare = known, None
     asked = before.inputs if before is not None else np.empty((0, network.inputs))
     asked = asked if also is None else np.concatenate([asked, also])
     spared = 0 if spare is None else len(spare.inputs)
-    points = _chosen_inputs(parameters, rng, near, asked, strongest=not rough, spared=spared).to_float64()
+    shown = SHOWN if known is None else SHOWN_BY_ALL
+    points = _chosen_inputs(parameters, rng, near, asked, strongest=not rough, spared=spared, shown=shown).to_float64()
     fresh = np.concatenate([asked[0 if before is None else len(before.inputs) :], points])
     answered = Answered(fresh, rational_answers(oracle, scattered(from_float64(fresh))))
     answered = answered if before is None else before + answered
@@ -177,6 +191,26 @@ def polish(
         answered = answered + Answered(more, rational_answers(oracle, scattered(from_float64(more))))
         polished = _descended(oracle, answered, found)
     return polished
+
+
+def _known_already(oracle: CountingOracle, parameters: _Parameters, rng: np.random.Generator) -> Answered | None:
+    """Of all that was asked what shows the parameters best, and some of the rest; None where that will not do."""
+    inputs, answers = oracle.answered()
+    outputs = parameters.network.outputs
+    needed = -(-parameters.count // outputs)
+    if len(inputs) < (1 + SPARE) * needed or parameters.count > MOST_PARAMETERS:
+        return None
+    order = rng.permutation(len(inputs))
+    values = [oracle.context.rational(x) for x in answers[order].ravel()]
+    known = Answered(inputs[order], np.array(values, dtype=object).reshape(answers.shape))
+    residuals = known.answers - FlintEvaluator(parameters.network)(scattered(from_float64(known.inputs)))
+    shares = np.array([abs(to_float(x)) for x in residuals.ravel()]) / parameters.term_sizes(known.inputs).ravel()
+    if np.max(shares) > NEARLY_RIGHT:
+        return None  # what the network lacks, inputs at random tell better than those of a search
+    spare = min(math.ceil(SPARE_OF_ALL * needed), max(math.ceil(SPARE * needed), MANY_ROWS))
+    best = _best(_weighted(parameters, known.inputs, strongest=True), outputs)[:needed]
+    chosen = [*best, *np.setdiff1d(np.arange(len(order)), best)[:spare]]
+    return Answered(known.inputs[chosen], known.answers[chosen])
 
 
 def _descended(oracle: CountingOracle, answered: Answered, start: _Parameters) -> Polished | None:
@@ -562,6 +596,7 @@ def _chosen_inputs(
     *,
     strongest: bool,
     spared: int = 0,
+    shown: float = SHOWN,
 ) -> DyadicMatrix:
     """Inputs at which the parameters are determined as well as many candidates allow, and more at random.
 
@@ -592,7 +627,7 @@ def _chosen_inputs(
     order = [*random, *range(len(SCALES) * count, len(rows))]
     candidates = DyadicMatrix(fmpz_mat(len(order), inputs, [x for k in order for x in rows[k]]), exponent)
     if len(asked):
-        return _rows(candidates, _lacking(parameters, asked, candidates.to_float64(), strongest=strongest))
+        return _rows(candidates, _lacking(parameters, asked, candidates.to_float64(), shown, strongest=strongest))
     if many:
         return candidates
     jacobian = _weighted(parameters, candidates.to_float64(), strongest=strongest)
@@ -621,7 +656,9 @@ def _with_spare(best: Sequence[int], needed: int, count: int, spared: int = 0) -
     return np.array([*best, *others], dtype=int)
 
 
-def _lacking(parameters: _Parameters, asked: np.ndarray, points: np.ndarray, *, strongest: bool) -> np.ndarray:
+def _lacking(
+    parameters: _Parameters, asked: np.ndarray, points: np.ndarray, least: float, *, strongest: bool
+) -> np.ndarray:
     """Indices of points that show what the inputs asked do not: directions, or rows where parameters are many."""
     if parameters.count > MOST_PARAMETERS:
         return parameters.seldom_on(asked, points)
@@ -629,12 +666,13 @@ def _lacking(parameters: _Parameters, asked: np.ndarray, points: np.ndarray, *, 
     sizes = np.hypot(np.linalg.norm(before, axis=0), np.linalg.norm(jacobian, axis=0))
     sizes[sizes == 0] = 1.0
     _, singular, axes = np.linalg.svd(before / sizes)
-    shown = int(np.sum(singular > SHOWN * singular[0]))
+    shown = int(np.sum(singular > least * singular[0]))
     if shown == len(axes):
         return np.empty(0, dtype=int)
     left = (jacobian / sizes) @ axes[shown:].T
     needed = -(-left.shape[1] // parameters.network.outputs)
-    return _with_spare(_best(left, parameters.network.outputs)[:needed], needed, len(points))
+    best = _best(left, parameters.network.outputs)[:needed]
+    return np.array(best, dtype=int) if least > SHOWN else _with_spare(best, needed, len(points))
 
 
 def _standing_out(parameters: _Parameters, rng: np.random.Generator) -> Iterator[DyadicMatrix]:
