@@ -508,3 +508,11 @@ def test_a_function_that_is_constant_on_most_lines_is_no_error():
     oracle = ExactNetworkOracle(ExactNetwork(weights, biases))
     found = extract_any_depth(oracle, EXACT, options=AnyDepthOptions(verify_inputs=20, rounds=1))
     assert found.outcome is Outcome.COUNTEREXAMPLES_LEFT and found.claim == "incomplete" and found.network is None
+
+
+def test_lines_that_bring_a_neuron_are_no_round_in_vain():
+    network = he((12, 8, 6, 4, 1), 7).exact()
+    options = AnyDepthOptions(seed=7, rounds=0, verify_inputs=100, verify_lines=2, max_queries=9000)
+    found = extract_any_depth(ExactNetworkOracle(network), EXACT, options=options)
+    assert found.outcome is Outcome.COMPLETE
+    assert certify(found.network, network).verdict == "identical"
