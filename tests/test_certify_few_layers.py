@@ -10,6 +10,7 @@ from jaxtract import load_target
 from jaxtract.certificate import check
 from jaxtract.certificate.certify import CertifyOptions, certify
 from jaxtract.certificate.document import seal
+from jaxtract.equality import few_layers
 from jaxtract.equality.few_layers import SMALL, Allowance, FewLayers
 from jaxtract.equality.look_alikes import LookAlikes
 from jaxtract.equality.resolve import OutOfBudgetError
@@ -150,6 +151,17 @@ def test_cases_of_a_unit_that_is_nearly_the_same_are_tried_first():
         assert few.rule_out({1000: (True, True)}, 1000, like).proof is not None
         taken.append(few.allowance.programs - before)
     assert 2 * taken[1] < taken[0]
+
+
+@pytest.mark.parametrize("margin", [3e-3, 3e-2])
+def test_what_float64_takes_for_empty_and_is_not_is_split_further(monkeypatch, margin):
+    """Or one layer more is taken in: a case is closed over the rationals alone."""
+    full = load_target("digits-eight").exact()
+    table = UnitTable()
+    dead, _ = over_units(full, table).parts[6 * 16 + 6]
+    monkeypatch.setattr(few_layers, "ABOVE_ZERO", margin)
+    answered = FewLayers(table.rows, full.inputs, Allowance(100)).rule_out({dead: (True, True)}, dead)
+    assert answered.proof is not None
 
 
 def test_weights_that_never_act_add_up_in_a_proof():

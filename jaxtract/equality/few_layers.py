@@ -32,7 +32,7 @@ from jaxtract.equality.held_program import TOLERANCE, HeldProgram, Ray
 from jaxtract.equality.resolve import Node, OutOfBudgetError, States, constraints_of, needed_units, resolve
 from jaxtract.equality.short_multipliers import passed_backward
 
-ABOVE_ZERO = 1e-8
+ABOVE_ZERO, TOO_MUCH = 1e-8, 1e-8
 """Margins, and what a program takes a unit for too much, are zero below that; variables sum up to one."""
 
 CANDIDATES = 24
@@ -151,10 +151,11 @@ class FewLayers:
             exact = sorted(k for k in units if self.levels[k] >= highest - reach)
             search = _Search(self, exact, unit, side[0])
             cases = search.cases(states, begun)
-            if cases is not None:
+            proof = None if cases is None else search.closed(states, cases)
+            if cases is not None and proof is not None:
                 self._cases_of[unit, _sides(others)] = reach, cases
-                return Answered(proof=search.closed(states, cases))
-            if search.whole:
+                return Answered(proof=proof)
+            if cases is None and search.whole:
                 return Answered(point=search.point)
         return Answered()
 
@@ -229,7 +230,7 @@ class _Search:
         return self._split(ray, cheating, begun)
 
     def _cheating(self, ray: Ray) -> list[tuple[float, int, bool]]:
-        return [found for found in self._program.taken_too_much(ray)[:CANDIDATES] if found[0] > ABOVE_ZERO]
+        return [found for found in self._program.taken_too_much(ray)[:CANDIDATES] if found[0] > TOO_MUCH]
 
     def _split(self, ray: Ray, cheating: Sequence[tuple[float, int, bool]], begun: _Case | None) -> _Case | None:
         if begun is not None and begun.unit in self._program.row:
