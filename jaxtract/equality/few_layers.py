@@ -132,7 +132,7 @@ class FewLayers:
         # nearly that of the unit leaves next to no room, and most programs.)
         level = self.levels[unit]
         others = {k: state for k, state in states.items() if k != unit and (state[0] or self.levels[k] < level)}
-        asked = unit, _sides(others)
+        asked = unit, _sides({**others, unit: states[unit]})
         found = self._answered.get(asked) or self._settled(others, unit, states[unit], like)
         if found.proof is None:
             self._answered[asked] = found
@@ -145,9 +145,9 @@ class FewLayers:
     def _settled(self, others: States, unit: int, side: tuple[bool, bool], like: int | None) -> Answered:
         units, states = self._behind([unit, *others]), {**others, unit: side}
         highest = max([self.levels[unit], *(self.levels[k] + 1 for k in units)])
+        first, begun = self._cases_of.get((like or unit, _sides(others)), (1, None))
         reaches = list(range(1, max(2, highest)))
-        first, begun = self._cases_of.get((like or unit, _sides(others)), (0, None))
-        for reach in [min(first, reaches[-1]), *reaches] if begun else reaches:
+        for reach in sorted(reaches, key=lambda reach: (reach != first, reach)):
             exact = sorted(k for k in units if self.levels[k] >= highest - reach)
             search = _Search(self, exact, unit, side[0])
             cases = search.cases(states, begun)
