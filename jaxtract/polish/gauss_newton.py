@@ -164,7 +164,7 @@ def polish(
         return None
     parameters = _Parameters(network)
     rough = oracle.context.rough
-    known = None if rough or before is not None else _known_already(oracle, parameters, rng)
+    known = None if rough or before is not None else _known_already(oracle, parameters)
     if known is not None:
         before, spare = known, None
     asked = before.inputs if before is not None else np.empty((0, network.inputs))
@@ -193,23 +193,23 @@ def polish(
     return polished
 
 
-def _known_already(oracle: CountingOracle, parameters: _Parameters, rng: np.random.Generator) -> Answered | None:
+def _known_already(oracle: CountingOracle, parameters: _Parameters) -> Answered | None:
     """Of all that was asked what shows the parameters best, and some of the rest; None where that will not do."""
     inputs, answers = oracle.answered()
     outputs = parameters.network.outputs
     needed = -(-parameters.count // outputs)
     if len(inputs) < (1 + SPARE) * needed or parameters.count > MOST_PARAMETERS:
         return None
-    order = rng.permutation(len(inputs))
-    values = [oracle.context.rational(x) for x in answers[order].ravel()]
-    known = Answered(inputs[order], np.array(values, dtype=object).reshape(answers.shape))
+    values = [oracle.context.rational(x) for x in answers.ravel()]
+    known = Answered(inputs, np.array(values, dtype=object).reshape(answers.shape))
     residuals = known.answers - FlintEvaluator(parameters.network)(scattered(from_float64(known.inputs)))
     shares = np.array([abs(to_float(x)) for x in residuals.ravel()]) / parameters.term_sizes(known.inputs).ravel()
     if np.max(shares) > NEARLY_RIGHT:
         return None  # what the network lacks, inputs at random tell better than those of a search
     spare = min(math.ceil(SPARE_OF_ALL * needed), max(math.ceil(SPARE * needed), MANY_ROWS))
     best = _best(_weighted(parameters, known.inputs, strongest=True), outputs)[:needed]
-    chosen = [*best, *np.setdiff1d(np.arange(len(order)), best)[:spare]]
+    others = np.setdiff1d(np.arange(len(inputs)), best)
+    chosen = [*best, *others[:: max(1, len(others) // spare)]]
     return Answered(known.inputs[chosen], known.answers[chosen])
 
 
