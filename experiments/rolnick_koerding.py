@@ -77,9 +77,9 @@ to ask seldomer cost 16-32-32-16-4 seed 4 half as much again and led the run fro
 
 40-16-12-8-6-4-1 seeds 5, 17 and 26 took 10.8, 10.1 and 11.9 by older code. 8-8-6-6-1 with two neurons of layer 2 that
 are always on (He, their weights and biases without sign): seeds 1 and 2 identical, 0, 3 and 4 not within 15,000
-queries. 64-16-16-16-16-16-16-16-16-10 (He, seed 0): after 250,000 queries, the budget, and 55
-minutes 16, 16, 16, 15, 15, 16 and 13 rows of seven layers, all right, one of layer 2 without its boundary; the eighth
-was not begun. Seeds 1 and 2 were not tried.
+queries. 64-16-16-16-16-16-16-16-16-10 (He, seed 0): after 250,000 queries, the budget, and 55 minutes 16, 16, 16, 15,
+15, 16 and 13 rows of seven layers, all right, one of layer 2 without its boundary; the eighth was not begun. Seeds 1
+and 2 were not tried.
 
 Growth with one number of the shape (--parts growth; seeds 0 .. 19; 14 minutes). "layer 1 after": median queries of
 search and measurement after which layer 1 was complete.

@@ -195,11 +195,13 @@ def polish(
 
 def _known_already(oracle: CountingOracle, parameters: _Parameters) -> Answered | None:
     """Of all that was asked what shows the parameters best, and some of the rest; None where that will not do."""
-    inputs, answers = oracle.answered()
     outputs = parameters.network.outputs
     needed = -(-parameters.count // outputs)
-    if len(inputs) < (1 + SPARE) * needed or parameters.count > MOST_PARAMETERS:
+    if parameters.count > MOST_PARAMETERS or oracle.count.total < (1 + SPARE) * needed:
         return None
+    inputs, answers = oracle.answered()
+    if not len(inputs):
+        return None  # with many bits nothing is kept
     values = [oracle.context.rational(x) for x in answers.ravel()]
     known = Answered(inputs, np.array(values, dtype=object).reshape(answers.shape))
     residuals = known.answers - FlintEvaluator(parameters.network)(scattered(from_float64(known.inputs)))
