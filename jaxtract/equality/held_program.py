@@ -91,8 +91,7 @@ class HeldProgram:
         """z <= s(z) <= its positive part for every exact unit; the sum of all that is not negative is at most one."""
         count, infinite = len(self.variables), highspy.kHighsInf
         signed = np.array([v < CONSTANT for v in self.variables])
-        own = np.zeros((len(self.exact), count))
-        own[np.arange(len(self.exact)), [self.column[k] for k in self.exact]] = 1.0
+        own = table64({k: {k: 1.0} for k in self.exact}, self.exact, self.column)
         z = self.heights[:-1]
         below = (np.maximum(z, 0.0) - own)[~z[:, signed].any(axis=1)]
         table = np.vstack([own - z, below, np.where(signed, 0.0, 1.0)])

@@ -1,8 +1,9 @@
 """Short Farkas multipliers for a case: what each unit passes on to its row is chosen, the last unit's first.
 
-Of all multipliers float64 finds those that leave most room. Rounded to few bits they need no correction: what a unit
-is read with is then known exactly, and what its s(z) >= 0, or its z >= 0 where it is on, has to make up for is the
-rest. (Without room to round, ``farkas`` solves for exact multipliers, which are as long as the system is large.)
+Of all multipliers float64 finds those that leave most room. Rounded to few bits they need no correction: what a unit is
+read with is then known exactly, and what its s(z) >= 0, or its z >= 0 where it is on, has to make up for is the rest;
+where it is read with a positive weight, s(z) is replaced by what it is at most. (Without room to round, ``farkas``
+solves for exact multipliers, which are as long as the system is large.)
 """
 
 from __future__ import annotations
@@ -89,8 +90,7 @@ def _with_most_room(
     column, count = {key: i for i, key in enumerate(variables)}, len(order)
     table = table64(rows, [*order, unit], column)
     goal = table[-1] if states[unit][0] else -table[-1]
-    own = np.zeros((count, len(variables)))
-    own[np.arange(count), [column[k] for k in order]] = 1.0
+    own = table64({k: {k: 1.0} for k in order}, order, column)
     split = np.array([k in states for k in order], dtype=bool)
     on = np.array([k in states and states[k][0] for k in order], dtype=bool)
     room = np.array([[float(v not in states) for v in variables]])

@@ -99,12 +99,12 @@ class CountingOracle:
         for chunk in points.chunks(CHUNK):
             answers[start : start + len(chunk)] = self._ask_chunk(chunk, purpose)
             start += len(chunk)
-        if self.context.few_bits:
+        if self.context.few_bits and not self.context.rough:
             self._answered.append((points, answers))
         return answers
 
     def answered(self) -> tuple[np.ndarray, np.ndarray]:
-        """All that was asked so far where answers have few bits: inputs (points, d), answers (points, outputs)."""
+        """All that was asked where answers are doubles, no rougher: inputs (points, d), answers (points, outputs)."""
         if not self._answered:
             return np.empty((0, self.inputs)), np.empty((0, self.outputs), dtype=object)
         batches, answers = zip(*self._answered, strict=True)

@@ -28,6 +28,7 @@ from jaxtract.polish.loose_parameters import inputs_for_loose
 from jaxtract.polish.weights_from_outputs import weights_from_outputs
 from jaxtract.search.random_lines import gaussian_points
 from precision.balls import to_float
+from precision.context import Context
 from precision.dyadic import DyadicMatrix, floor_log2, from_float, from_float64, power_of_two, round_to_grid
 from precision.rounded import RoundedContext
 
@@ -169,9 +170,10 @@ def polish(
         before, spare = known, None
     asked = before.inputs if before is not None else np.empty((0, network.inputs))
     asked = asked if also is None else np.concatenate([asked, also])
-    spared = 0 if spare is None else len(spare.inputs)
-    shown = SHOWN if known is None else SHOWN_BY_ALL
-    points = _chosen_inputs(parameters, rng, near, asked, strongest=not rough, spared=spared, shown=shown).to_float64()
+    spared, by_all = 0 if spare is None else len(spare.inputs), known is not None
+    points = _chosen_inputs(
+        parameters, rng, near, asked, strongest=not rough, spared=spared, by_all=by_all
+    ).to_float64()
     fresh = np.concatenate([asked[0 if before is None else len(before.inputs) :], points])
     answered = Answered(fresh, rational_answers(oracle, scattered(from_float64(fresh))))
     answered = answered if before is None else before + answered
@@ -202,8 +204,7 @@ def _known_already(oracle: CountingOracle, parameters: _Parameters) -> Answered 
     inputs, answers = oracle.answered()
     if not len(inputs):
         return None  # with many bits nothing is kept
-    values = [oracle.context.rational(x) for x in answers.ravel()]
-    known = Answered(inputs, np.array(values, dtype=object).reshape(answers.shape))
+    known = Answered(inputs, rationals(oracle.context, answers))
     residuals = known.answers - FlintEvaluator(parameters.network)(scattered(from_float64(known.inputs)))
     shares = np.array([abs(to_float(x)) for x in residuals.ravel()]) / parameters.term_sizes(known.inputs).ravel()
     if np.max(shares) > NEARLY_RIGHT:
@@ -234,8 +235,12 @@ def _error_unit(oracle: CountingOracle) -> float:
 
 def rational_answers(oracle: CountingOracle, batch: PointBatch) -> np.ndarray:
     """Answers as the rationals that they are, (points, outputs); queries count as ``measure``."""
-    answers = oracle.ask(batch, "measure")
-    return np.array([oracle.context.rational(x) for x in answers.ravel()], dtype=object).reshape(answers.shape)
+    return rationals(oracle.context, oracle.ask(batch, "measure"))
+
+
+def rationals(context: Context, answers: np.ndarray) -> np.ndarray:
+    """Answers, (points, outputs), as the rationals that they are."""
+    return np.array([context.rational(x) for x in answers.ravel()], dtype=object).reshape(answers.shape)
 
 
 def rounding_bound(network: ExactNetwork, rng: np.random.Generator, answer_bits: int) -> float:
@@ -598,13 +603,14 @@ def _chosen_inputs(
     *,
     strongest: bool,
     spared: int = 0,
-    shown: float = SHOWN,
+    by_all: bool = False,
 ) -> DyadicMatrix:
     """Inputs at which the parameters are determined as well as many candidates allow, and more at random.
 
     Only for what the inputs ``asked`` (inputs, dimension) do not show. All at random where the parameters are many.
     ``strongest``: answers are rounded from the terms of the network, and candidates are also those of very many inputs
     at which a parameter stands out most from this rounding. ``spared``: answers that are known for another reason.
+    ``by_all``: ``asked`` is of all that was asked, with inputs to spare.
     """
     outputs = parameters.network.outputs
     needed = -(-parameters.count // outputs)
@@ -629,7 +635,9 @@ def _chosen_inputs(
     order = [*random, *range(len(SCALES) * count, len(rows))]
     candidates = DyadicMatrix(fmpz_mat(len(order), inputs, [x for k in order for x in rows[k]]), exponent)
     if len(asked):
-        return _rows(candidates, _lacking(parameters, asked, candidates.to_float64(), shown, strongest=strongest))
+        return _rows(
+            candidates, _lacking(parameters, asked, candidates.to_float64(), strongest=strongest, by_all=by_all)
+        )
     if many:
         return candidates
     jacobian = _weighted(parameters, candidates.to_float64(), strongest=strongest)
@@ -659,7 +667,7 @@ def _with_spare(best: Sequence[int], needed: int, count: int, spared: int = 0) -
 
 
 def _lacking(
-    parameters: _Parameters, asked: np.ndarray, points: np.ndarray, least: float, *, strongest: bool
+    parameters: _Parameters, asked: np.ndarray, points: np.ndarray, *, strongest: bool, by_all: bool
 ) -> np.ndarray:
     """Indices of points that show what the inputs asked do not: directions, or rows where parameters are many."""
     if parameters.count > MOST_PARAMETERS:
@@ -668,13 +676,13 @@ def _lacking(
     sizes = np.hypot(np.linalg.norm(before, axis=0), np.linalg.norm(jacobian, axis=0))
     sizes[sizes == 0] = 1.0
     _, singular, axes = np.linalg.svd(before / sizes)
-    shown = int(np.sum(singular > least * singular[0]))
+    shown = int(np.sum(singular > (SHOWN_BY_ALL if by_all else SHOWN) * singular[0]))
     if shown == len(axes):
         return np.empty(0, dtype=int)
     left = (jacobian / sizes) @ axes[shown:].T
     needed = -(-left.shape[1] // parameters.network.outputs)
     best = _best(left, parameters.network.outputs)[:needed]
-    return np.array(best, dtype=int) if least > SHOWN else _with_spare(best, needed, len(points))
+    return np.array(best, dtype=int) if by_all else _with_spare(best, needed, len(points))
 
 
 def _standing_out(parameters: _Parameters, rng: np.random.Generator) -> Iterator[DyadicMatrix]:

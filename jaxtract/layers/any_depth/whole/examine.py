@@ -19,7 +19,7 @@ from jaxtract.measurement.affine_pieces import inside_piece
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import PointBatch, on_lines, scattered
-from jaxtract.polish.gauss_newton import Answered, Polished, polish
+from jaxtract.polish.gauss_newton import Answered, Polished, polish, rationals
 from jaxtract.polish.missing_neuron import inputs_beside, with_missing_neuron
 from jaxtract.polish.signs_again import with_signs
 from jaxtract.polish.weights_from_outputs import inputs_hardly_read
@@ -176,9 +176,8 @@ class Examiner:
         """Inputs on the slice and answers there, as the rationals that these are."""
         if not self.state.numbers.few_bits or not len(batch):
             return None
-        values = [self.state.numbers.rational(x) for x in answers.ravel()]
         inputs = self.state.slice.embed(batch).anchors.to_float64()
-        return Answered(inputs, np.array(values, dtype=object).reshape(answers.shape))
+        return Answered(inputs, rationals(self.state.numbers, answers))
 
     def _polish(self, extremes: np.ndarray, answered: Answered | None) -> Polished | None:
         network = self.assembly.network()
