@@ -101,7 +101,8 @@ from jaxtract.oracle.points import scattered
 from jaxtract.pictures.charts import growth
 from jaxtract.pictures.document import document_parser
 from jaxtract.pictures.figures import save_figure
-from jaxtract.polish.gauss_newton import MOST_PARAMETERS, rounding_bound
+from jaxtract.polish.chosen_inputs import MOST_PARAMETERS
+from jaxtract.polish.gauss_newton import rounding_bound
 from jaxtract.search.random_lines import gaussian_points
 from precision.balls import to_float
 

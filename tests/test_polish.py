@@ -14,18 +14,14 @@ from jaxtract.oracle.counting import BudgetSpent, CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import scattered
 from jaxtract.oracle.serve import ExactNetworkOracle
-from jaxtract.polish.gauss_newton import (
-    MOST_AT_ALL,
-    MOST_PARAMETERS,
-    Answered,
-    _Parameters,
-    polish,
-    rounding_bound,
-)
+from jaxtract.polish.chosen_inputs import MOST_PARAMETERS
+from jaxtract.polish.gauss_newton import MOST_AT_ALL, polish, rounding_bound
+from jaxtract.polish.known_answers import Answered
 from jaxtract.polish.least_absolute import least_absolute
 from jaxtract.polish.loose_parameters import Shown, inputs_for_loose
 from jaxtract.polish.missing_neuron import with_missing_neuron
 from jaxtract.polish.one_layer import polish_one_layer
+from jaxtract.polish.parameters import Parameters
 from jaxtract.polish.rounding_steps import ASKED, ROUNDS, biases_from_steps
 from jaxtract.polish.signs_again import with_signs
 from jaxtract.polish.weights_from_outputs import WANTED, inputs_hardly_read, weights_from_outputs
@@ -73,7 +69,7 @@ def test_polish_ends_at_the_rounding_of_the_answers(widths, seed, prec):
 
 def test_the_jacobian_is_the_derivative():
     network = exact_network(he((4, 5, 3, 2), 0, bias_std=0.5))
-    parameters = _Parameters(network)
+    parameters = Parameters(network)
     points = np.random.default_rng(1).standard_normal((7, 4))
     jacobian = parameters.jacobian(points)
     assert jacobian.shape == (14, parameters.count)

@@ -30,8 +30,9 @@ from jaxtract.oracle.counting import BudgetSpent, CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.oracle import Oracle
 from jaxtract.oracle.points import points_on_line, scattered
+from jaxtract.polish.chosen_inputs import MOST_PARAMETERS
 from jaxtract.polish.fit_form import fit_form
-from jaxtract.polish.gauss_newton import MOST_PARAMETERS, Polished
+from jaxtract.polish.gauss_newton import Polished
 from jaxtract.polish.layer_gradients import SeenGradient
 from jaxtract.polish.one_layer import polish_shallow, seen_gradients
 from jaxtract.report.outcome import Extraction, Outcome

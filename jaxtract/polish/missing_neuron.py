@@ -17,7 +17,8 @@ from jaxtract.network.float64_layers import Affine, float64_layers, preactivatio
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import scattered
-from jaxtract.polish.gauss_newton import Polished, rational_answers
+from jaxtract.polish.gauss_newton import Polished
+from jaxtract.polish.known_answers import rational_answers
 from jaxtract.polish.least_absolute import least_absolute
 from precision.balls import to_float
 from precision.dyadic import from_float, from_float64

@@ -15,7 +15,8 @@ from scipy.linalg import qr
 from jaxtract.measurement.affine_pieces import AffinePiece
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import CountingOracle
-from jaxtract.polish.gauss_newton import MOST_PARAMETERS, Polished, polish
+from jaxtract.polish.chosen_inputs import MOST_PARAMETERS
+from jaxtract.polish.gauss_newton import Polished, polish
 from jaxtract.polish.layer_gradients import (
     HALVES,
     NEARER,

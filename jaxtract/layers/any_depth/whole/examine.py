@@ -19,7 +19,8 @@ from jaxtract.measurement.affine_pieces import inside_piece
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import PointBatch, on_lines, scattered
-from jaxtract.polish.gauss_newton import Answered, Polished, polish, rationals
+from jaxtract.polish.gauss_newton import Polished, polish
+from jaxtract.polish.known_answers import Answered, rationals
 from jaxtract.polish.missing_neuron import inputs_beside, with_missing_neuron
 from jaxtract.polish.signs_again import with_signs
 from jaxtract.polish.weights_from_outputs import inputs_hardly_read
