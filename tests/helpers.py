@@ -1,12 +1,14 @@
 """Shared by several tests: contexts, networks by hand, functions of one variable, and the truth about a line."""
 
 import itertools
+import math
 from fractions import Fraction
 
 import numpy as np
 from flint import fmpq, fmpq_mat
 
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, rescaled_columns
+from jaxtract.layers.any_depth.whole.output_layer import Tail
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import FAMILIES, exact_network, gap
 from jaxtract.oracle.call import CallableOracle
@@ -14,7 +16,7 @@ from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.oracle import Oracle
 from jaxtract.search.context_lines import search_lines, settings_for
 from jaxtract.search.random_lines import random_line
-from precision.context import object_matrix
+from precision.context import object_matrix, rational_matrix
 from precision.dyadic import dyadic_matrix
 from precision.exact import ExactContext
 from precision.rounded import float64, mp
@@ -182,3 +184,23 @@ def true_layers(network, hidden, error=0):
         factors = [row.integer_factor() for row in layers[-1].rows] if layers else [1] * network.inputs
         layers.append(FoundLayer(rescaled_columns(rows, factors), [1] * len(rows)))
     return layers
+
+
+def output_layer(network):
+    """The last hidden layer and the output layer of a network."""
+    read = np.ones(network.widths[-2], dtype=bool)
+    return Tail(ExactNetwork(network.weights[-2:], network.biases[-2:]), "test", math.inf, read)
+
+
+def in_integers(network):
+    """The same function with primitive integer rows in every hidden layer."""
+    layers = found_layers(network)
+    for depth in range(1, len(layers)):
+        factors = [row.integer_factor() for row in layers[depth - 1].rows]
+        layers[depth].rows = rescaled_columns(layers[depth].rows, factors)
+    factors = np.array([row.integer_factor() for row in layers[-1].rows], dtype=object)
+    whole = [[row.in_integers() for row in layer.rows] for layer in layers]
+    weights = [rational_matrix(np.array([row.weights for row in rows], dtype=object)) for rows in whole]
+    biases = [rational_matrix(np.array([[row.bias] for row in rows], dtype=object)) for rows in whole]
+    last = rational_matrix(object_matrix(network.weights[-1]) / factors)
+    return ExactNetwork((*weights, last), (*biases, network.biases[-1])), layers

@@ -1,18 +1,16 @@
 """What is missing in a recovered network: borders of disagreement, and weights from what they do to f."""
 
-import math
-
 import numpy as np
 import pytest
 from flint import fmpq, fmpz_mat
-from helpers import found_layers
+from helpers import found_layers, in_integers, output_layer
 
 from jaxtract import ExactNetwork, ExtractOptions, certify, extract_network
-from jaxtract.layers.any_depth.found_layers import FoundLayer, rescaled_columns, stacked
+from jaxtract.layers.any_depth.found_layers import FoundLayer, stacked
 from jaxtract.layers.any_depth.signs.layer_signs import Sides, missing_at
 from jaxtract.layers.any_depth.unseen.disagreements import Recovered, first_borders
 from jaxtract.layers.any_depth.unseen.open_weights import OpenWeights, behind_boundaries, solve_open
-from jaxtract.layers.any_depth.whole.output_layer import Tail, remember_output, remembered_output
+from jaxtract.layers.any_depth.whole.output_layer import remember_output, remembered_output
 from jaxtract.network.families import exact_network, he
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
@@ -87,25 +85,6 @@ def test_ends_that_are_not_as_expected_give_no_border():
     assert first_borders(oracle, same, points[:2], points[2:], np.random.default_rng(0)) == []
     assert oracle.count.search == 4
     assert first_borders(oracle, same, points[:0], points[:0], np.random.default_rng(0)) == []
-
-
-def output_layer(network):
-    read = np.ones(network.widths[-2], dtype=bool)
-    return Tail(ExactNetwork(network.weights[-2:], network.biases[-2:]), "test", math.inf, read)
-
-
-def in_integers(network):
-    """The same function with primitive integer rows in every hidden layer."""
-    layers = found_layers(network)
-    for depth in range(1, len(layers)):
-        factors = [row.integer_factor() for row in layers[depth - 1].rows]
-        layers[depth].rows = rescaled_columns(layers[depth].rows, factors)
-    factors = np.array([row.integer_factor() for row in layers[-1].rows], dtype=object)
-    whole = [[row.in_integers() for row in layer.rows] for layer in layers]
-    weights = [rational_matrix(np.array([row.weights for row in rows], dtype=object)) for rows in whole]
-    biases = [rational_matrix(np.array([[row.bias] for row in rows], dtype=object)) for rows in whole]
-    last = rational_matrix(object_matrix(network.weights[-1]) / factors)
-    return ExactNetwork((*weights, last), (*biases, network.biases[-1])), layers
 
 
 @pytest.mark.parametrize("seed", range(4))

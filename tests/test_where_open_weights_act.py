@@ -1,5 +1,7 @@
 """Open weights: where they would change f, or the proof that they do nowhere."""
 
+import itertools
+
 import numpy as np
 import pytest
 from flint import fmpq, fmpq_mat
@@ -7,7 +9,7 @@ from flint import fmpq, fmpq_mat
 from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, stacked
 from jaxtract.layers.any_depth.unseen import where_they_act
 from jaxtract.layers.any_depth.unseen.open_weights import OpenWeights
-from jaxtract.layers.any_depth.unseen.where_they_act import harmless_together, try_open
+from jaxtract.layers.any_depth.unseen.where_they_act import Trials, harmless_together
 from jaxtract.layers.any_depth.whole.output_layer import Tail
 from jaxtract.network.exact_network import ExactNetwork
 
@@ -31,7 +33,8 @@ def over(layers):
 
 def everything(weights, **options):
     """All that comes out of trying open weights."""
-    tried = list(try_open(weights, np.random.default_rng(0), **options))
+    trials = Trials(weights, np.random.default_rng(0), **options)
+    tried = [*trials.quick(), *trials.thorough()]
     return [x for t in tried for x in t.points], {weight for t in tried for weight in t.harmless}
 
 
@@ -63,7 +66,8 @@ def test_inputs_that_no_random_one_is_near_are_found(monkeypatch, by):
     other = Row([*(fmpq(-int(rng.integers(50, 90))) for _ in range(dimension)), fmpq(1)], fmpq(-20))
     last = Row([None, fmpq(1)], fmpq(-1))
     layers = [FoundLayer(rows, [1] * len(rows)) for rows in (first, [source, other], [last])]
-    tried = next(t for t in try_open(over(layers), np.random.default_rng(0)) if t.points)
+    trials = Trials(over(layers), np.random.default_rng(0))
+    tried = next(t for t in itertools.chain(trials.quick(), trials.thorough()) if t.points)
     z = stacked(dimension, layers[:2]).values64(np.array([[float(x.p) / float(x.q) for x in p] for p in tried.points]))
     assert np.all(z[-1][:, 0] > 0)
 

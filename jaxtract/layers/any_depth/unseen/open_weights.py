@@ -76,6 +76,27 @@ class OpenWeights:
                 found[level + 1, q, neuron] = effect * (row.integer_factor() * activation)
         return found
 
+    def switched(
+        self, pattern: Pattern, level: int, neuron: int, activation: Number, heights: Sequence[Number]
+    ) -> dict[Weight, tuple[np.ndarray, np.ndarray]]:
+        """The same for open weights of neurons that are off (pre-activations ``heights``), if each had switched its on.
+
+        With what f gains then by the neuron without the weight, (outputs,).
+        """
+        found = {}
+        for q in self.readers(level, neuron):
+            on = not pattern[level + 1][q]
+            if level + 2 == self.known.depth:
+                on = bool(on == (self.factors[q] > 0))
+            if on:
+                behind = [side.copy() for side in pattern]
+                behind[level + 1][q] = not behind[level + 1][q]
+                effect = self._effect(behind, level + 1, q)
+                if any(x != 0 for x in effect):
+                    row = self.layers[level + 1].rows[q]
+                    found[level + 1, q, neuron] = (effect * (row.integer_factor() * activation), effect * heights[q])
+        return found
+
     def _effect(self, pattern: Pattern, level: int, neuron: int) -> np.ndarray:
         """Change of f (outputs,) per unit of a neuron's pre-activation."""
         last = self.known.depth - 1
@@ -184,14 +205,18 @@ def solve_open(equations: Sequence[Equation]) -> dict[Weight, Number]:
     found: dict[Weight, Number] = {}
     for source in sorted({(w[0], w[2]) for coefficients, _ in equations for w in coefficients}):
         chosen = [e for e in equations if any((w[0], w[2]) == source for w in e[0])]
-        unknown = sorted({w for coefficients, _ in chosen for w in coefficients})
-        solved = _solved(chosen, unknown)
-        without = [_solved(chosen[:k] + chosen[k + 1 :], unknown).keys() for k in range(len(chosen))]
-        found.update({w: value for w, value in solved.items() if all(w in left for left in without)})
+        found.update(agreed(chosen, sorted({w for coefficients, _ in chosen for w in coefficients})))
     return found
 
 
-def _solved(equations: Sequence[Equation], unknown: Sequence[Weight]) -> dict[Weight, Number]:
+def agreed(equations: Sequence[Equation], unknown: Sequence[Weight]) -> dict[Weight, Number]:
+    """Weights on which all equations agree, and those that are left without any one of them."""
+    found = solved(equations, unknown)
+    without = [solved([*equations[:k], *equations[k + 1 :]], unknown).keys() for k in range(len(equations))]
+    return {w: value for w, value in found.items() if all(w in left for left in without)}
+
+
+def solved(equations: Sequence[Equation], unknown: Sequence[Weight]) -> dict[Weight, Number]:
     """Those that equations determine; none where these contradict each other."""
     rows = [
         [*(coefficients[w][o] if w in coefficients else fmpq(0) for w in unknown), difference[o]]

@@ -79,8 +79,8 @@ class Tried:
     harmless: frozenset[Weight] = frozenset()
 
 
-def try_open(open_weights: OpenWeights, rng: np.random.Generator, programs: int = PROGRAMS) -> Iterator[Tried]:
-    """Try values for every open weight, all others at zero; what is quick comes first. No queries.
+class Trials:
+    """Values tried for every open weight, all others at zero. No queries.
 
     At points that come out the black box is to be asked before the next ones are looked for: once some weights are
     known, others are easier.
@@ -90,30 +90,40 @@ def try_open(open_weights: OpenWeights, rng: np.random.Generator, programs: int 
         rng: of random inputs.
         programs: linear programs over few layers that may be solved; a climb counts as ``CLIMB`` of them.
     """
-    network, weights = _network(open_weights), all_open(open_weights)
-    tried = [(weight, value) for weight in weights for value in VALUES]
-    allowance = Allowance(-(-programs // SMALL))
-    hidden_rows = dict(enumerate((z for level in neuron_rows(network)[:-1] for z in level), start=1))
-    sampled = _acting(network, _sampled(network, tried, rng))
-    yield Tried([x for points in sampled.values() for x in points])
-    met = _climbed(network, weights, allowance, rng)
-    climbed = _acting(network, met)
-    yield Tried([x for points in climbed.values() for x in points])
-    for weight in weights:
-        told = [climbed[key] for key in met if key[0] == weight]
-        if told and not any(told):
-            # Both are on, and what is behind them hides it.
-            if _changes_nothing(network, weight):
-                yield Tried([], frozenset([weight]))
-            continue
-        try:
-            row = [other for other in weights if other[:2] == weight[:2]]
-            settled = _settled_by_value(network, hidden_rows, row, weight, allowance)
-        except OutOfBudgetError:
-            return
-        acting = _acting(network, {(weight, value): _of(answer) for value, answer in settled.items()})
-        harmless = [weight] if settled[VALUES[1]].proof is not None else []
-        yield Tried([x for points in acting.values() for x in points], frozenset(harmless))
+
+    def __init__(self, open_weights: OpenWeights, rng: np.random.Generator, programs: int = PROGRAMS):
+        self._network, self._weights = _network(open_weights), all_open(open_weights)
+        self._rng, self._allowance = rng, Allowance(-(-programs // SMALL))
+        self._climbed: dict[Value, list[list[fmpq]]] = {}
+
+    def quick(self) -> Iterator[Tried]:
+        """At random inputs, and where both neurons are on after a climb."""
+        tried = [(weight, value) for weight in self._weights for value in VALUES]
+        sampled = _acting(self._network, _sampled(self._network, tried, self._rng))
+        yield Tried([x for points in sampled.values() for x in points])
+        met = _climbed(self._network, self._weights, self._allowance, self._rng)
+        self._climbed = _acting(self._network, met)
+        yield Tried([x for points in self._climbed.values() for x in points])
+
+    def thorough(self) -> Iterator[Tried]:
+        """By linear programs and by cases, after ``quick``: inputs that it did not find, or a proof of none."""
+        network, climbed = self._network, self._climbed
+        hidden_rows = dict(enumerate((z for level in neuron_rows(network)[:-1] for z in level), start=1))
+        for weight in self._weights:
+            told = [points for (climber, _), points in climbed.items() if climber == weight]
+            if told and not any(told):
+                # Both are on, and what is behind them hides it.
+                if _changes_nothing(network, weight):
+                    yield Tried([], frozenset([weight]))
+                continue
+            try:
+                row = [other for other in self._weights if other[:2] == weight[:2]]
+                settled = _settled_by_value(network, hidden_rows, row, weight, self._allowance)
+            except OutOfBudgetError:
+                return
+            acting = _acting(network, {(weight, value): _of(answer) for value, answer in settled.items()})
+            harmless = [weight] if settled[VALUES[1]].proof is not None else []
+            yield Tried([x for points in acting.values() for x in points], frozenset(harmless))
 
 
 def harmless_together(harmless: Iterable[Weight], weights: Iterable[Weight]) -> set[Weight]:

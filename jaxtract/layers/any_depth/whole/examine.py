@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 
 import numpy as np
 from flint import fmpq
 
 from jaxtract.layers.any_depth.kinks.wider_slice import leaving
 from jaxtract.layers.any_depth.recovery import Recovery
+from jaxtract.layers.any_depth.unseen.at_inputs import weights_at_inputs
 from jaxtract.layers.any_depth.unseen.disagreements import Recovered, first_borders
 from jaxtract.layers.any_depth.unseen.open_weights import Weight, at_borders, solve_open
-from jaxtract.layers.any_depth.unseen.where_they_act import all_open, harmless_together, try_open
+from jaxtract.layers.any_depth.unseen.where_they_act import Trials, Tried, all_open, harmless_together
 from jaxtract.layers.any_depth.whole.assemble import Assembly
 from jaxtract.layers.any_depth.whole.extreme_lines import extreme_points
 from jaxtract.layers.any_depth.whole.read_output import OutputReader
@@ -116,10 +118,14 @@ class Examiner:
                     return points[wrong]
         predicted = functools.partial(kinks_of_network, evaluator, self.state.context, self.state.settings)
         compare = functools.partial(verify, self.state.oracle, evaluator, predicted, rng=self.state.rng)
+        # Lines cost most queries, then fresh inputs, and what is known to be open hardly any.
+        trials = self._trials()
+        acting = self._acting(trials.quick() if trials else ())
+        if len(acting):
+            return acting
         self.verified = compare(inputs=self.inputs, lines=0)
         if self.verified.agrees:
-            # Lines cost most queries, and what is known to be open hardly any.
-            acting = self._where_open_weights_act()
+            acting = self._acting(trials.thorough() if trials else ())
             if len(acting):
                 return acting
             self.verified = self.verified.followed_by(compare(inputs=0, lines=self.lines))
@@ -130,20 +136,19 @@ class Examiner:
         self.off_slice = leaving(self.state.measurer, self.state.slice, points, self.state.rng)
         return self._on_slice(points)
 
-    def _where_open_weights_act(self) -> np.ndarray:
-        """Inputs that show an open weight, though none of the fresh ones did, (points, rank); between rationals only.
-
-        What it does nowhere is noted as harmless.
-        """
-        none = np.empty((0, self.state.slice.rank))
+    def _trials(self) -> Trials | None:
+        """Of the open weights, while a network of rationals has any that are weights of ReLUs."""
         open_weights = self.output_reader.open_weights() if self.state.numbers.exact else None
         if open_weights is None or any(linear.any() for linear in open_weights.known.linear):
-            return none
+            return None
         asked = self.state.oracle.count
-        programs = PROGRAMS_PER_QUERY * (asked.search + asked.measure)
+        return Trials(open_weights, self.state.rng, PROGRAMS_PER_QUERY * (asked.search + asked.measure))
+
+    def _acting(self, trials: Iterable[Tried]) -> np.ndarray:
+        """The first inputs that show an open weight, (points, rank); what one does nowhere is noted as harmless."""
         recovered = self.assembly.recovered()[1]
         harmless: set[Weight] = set()
-        for tried in try_open(open_weights, self.state.rng, programs):
+        for tried in trials:
             harmless |= tried.harmless
             if not tried.points:
                 continue
@@ -152,8 +157,11 @@ class Examiner:
             if wrong.any():
                 self.verified.disagreements = int(wrong.sum())
                 return batch.to_float64()[wrong]
-        self.harmless = harmless_together(harmless, all_open(open_weights))
-        return none
+        if harmless:
+            open_weights = self.output_reader.open_weights()
+            assert open_weights is not None, "what is harmless was open"
+            self.harmless = harmless_together(harmless, all_open(open_weights))
+        return np.empty((0, self.state.slice.rank))
 
     def _on_slice(self, points: list[list[fmpq]]) -> np.ndarray:
         """Points of the full space moved onto the slice, (points, rank)."""
@@ -266,15 +274,17 @@ class Examiner:
         return np.round(np.concatenate(found), 12)
 
     def learn_from(self, bad: np.ndarray) -> bool:
-        """The borders before a few counterexamples, for the pool or for open weights; False when there are none.
+        """What counterexamples tell of open weights, else the borders before a few; False when there are none.
 
         With few bits there are none either where it could not be polished: the recovered function is too rough then
         for its difference to the black box to be followed, and new lines go through the counterexamples.
         """
         if self.state.numbers.few_bits and (self._polished is None or self._polished.accuracy_bits < NEARLY_BITS):
             return False
-        self.state.progress.phase("search")
         recovered = self._recovered()
+        if self._weights_at(bad, recovered):
+            return True
+        self.state.progress.phase("search")
         good = self._agreeing(recovered)
         if not len(good) or not len(bad):
             return False
@@ -293,6 +303,15 @@ class Examiner:
         if open_weights is not None:
             self.output_reader.fill(solve_open(at_borders(open_weights, self.state.pool, borders, first)))
         return True
+
+    def _weights_at(self, bad: np.ndarray, recovered: Recovered) -> bool:
+        """Whether counterexamples told open weights as they are; between rationals only."""
+        open_weights = self.output_reader.open_weights() if self.state.numbers.exact and len(bad) else None
+        if open_weights is None or any(linear.any() for linear in open_weights.known.linear):
+            return False
+        self.state.progress.phase("measure")
+        found = weights_at_inputs(open_weights, self.state.pool.asker, recovered, bad, self.state.rng)
+        return self.output_reader.fill(found)
 
     def _agreeing(self, recovered: Recovered) -> np.ndarray:
         """Places on the lines of the pool where f is known and the recovered function right, (places, rank)."""
