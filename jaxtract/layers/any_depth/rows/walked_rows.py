@@ -16,6 +16,7 @@ from jaxtract.layers.any_depth.rows.refined_rows import activations_at, refined
 from jaxtract.layers.any_depth.signs.sign_sources import SignSources
 from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
 from jaxtract.layers.any_depth.walk.layer_rows import fewest_bits, linear_weights_known, row_of, run_walks
+from jaxtract.layers.any_depth.walk.rounded_signs import tells_signs
 
 FIRST_SIGN_WALKS = 2
 """Walks that look for the signs of a layer; twice as many whenever all of them were of deeper neurons."""
@@ -118,7 +119,7 @@ class WalkedRows:
         if not all(signs):
             self.signs.from_walks(level, walks)
             if not few_signs and self.state.layers[level - 2].signs.count(0) == signs.count(0):
-                failed = sum(walk.trusted and walk.system.tells_signs() for walk in walks)
+                failed = sum(walk.trusted and tells_signs(walk.system) for walk in walks)
                 if failed:
                     self._note_failed(level, failed)
                 else:

@@ -15,6 +15,7 @@ import numpy as np
 from flint import arb_mat, fmpq, nmod_mat
 
 from jaxtract.geometry.known_layers import KnownLayers, Matrix, Pattern
+from jaxtract.layers.any_depth.walk.rounded_signs import is_rounded, rounded_equations
 from jaxtract.layers.any_depth.walk.row_system import (
     FEWEST_EQUATIONS,
     InconsistentRow,
@@ -287,17 +288,19 @@ def _span_balls(rows: Sequence[Sequence[Number]], normal: Sequence[Number]) -> S
     return Span.OUTSIDE if any(row[0] != 0 for row in reduced.rest) else Span.INSIDE
 
 
-def signs_by_rows(systems: Sequence[RowSystem]) -> list[int]:
+def signs_by_rows(systems: Sequence[RowSystem], doubtful: Sequence[RowSystem] = ()) -> list[int]:
     """Signs of the layer before, from the equations of several neurons whose crossings are known.
 
     A neuron whose E is determined tells signs alone. What is left open is solved from all of them together: where a
     weight w_i is known, E_i = (side_i + s_i) w_i / 2 is linear in the sign. Systems that contradict the others are left
-    out; a solution counts only where it is +1 or -1. Where all are fewer equations than signs, a subset sum tells.
+    out; a solution counts only where it is +1 or -1. Where all are fewer equations than signs, a subset sum tells;
+    between balls each neuron's own equations as far as they have the bits, also those of the ``doubtful``.
     """
-    if not systems:
+    if not systems and not doubtful:
         return []
-    width = systems[0].width
-    signs = [int(s) for s in systems[0].signs]
+    first = [*systems, *doubtful][0]
+    width = first.width
+    signs = [int(s) for s in first.signs]
     for system in systems:
         try:
             found = system.signs_found()
@@ -309,6 +312,8 @@ def signs_by_rows(systems: Sequence[RowSystem]) -> list[int]:
     for system in sorted(systems, key=lambda s: len(s.unknown)):
         if all(signs):
             break
+        if is_rounded(system):
+            signs = _by_choices(system, signs)
         rows = _sign_equations(system, signs)
         solution = _consistent(kept + rows, width) if rows else None
         if solution is None:
@@ -316,7 +321,15 @@ def signs_by_rows(systems: Sequence[RowSystem]) -> list[int]:
         kept += rows
         for i, sign in {**_by_subset_sum(rows, width), **solution}.items():
             signs[i] = sign or signs[i]
+    for system in sorted(doubtful, key=lambda s: len(s.unknown)):
+        signs = _by_choices(system, signs)
     return signs
+
+
+def _by_choices(system: RowSystem, signs: Sequence[int]) -> list[int]:
+    """With the signs that the rounded equations of one neuron tell."""
+    found = {} if all(signs) else rounded_equations(system, signs).signs()
+    return [found.get(i, sign) for i, sign in enumerate(signs)]
 
 
 def _by_subset_sum(rows: list[list[Number]], width: int) -> dict[int, int]:
@@ -349,21 +362,11 @@ def _consistent(rows: list[list[Number]], width: int) -> dict[int, int] | None:
 def _sign_equations(system: RowSystem, signs: Sequence[int]) -> list[list[Number]]:
     """Equations in the open signs alone, (coefficients, value); the E of uncrossed neurons are eliminated."""
     width = system.width
-    crossed = [i for i in range(width) if i in system.weights and i not in system.start and not signs[i]]
-    known = {i: system.start[i] for i in system.start}
-    for i in range(width):
-        if i in system.weights and i not in known and signs[i]:
-            known[i] = system.weights[i] * (((1 if system.side[i] else -1) + signs[i]) // 2)
-    free = [i for i in range(width) if i not in known and i not in crossed]
-    rows = []
-    for coefficients, value in system.rows:
-        rest = 2 * value - 2 * sum((coefficients[i] * x for i, x in known.items()), fmpq(0))
-        row: list[Number] = [fmpq(2) * coefficients[i] for i in free] + [fmpq(0)] * width
-        for i in crossed:
-            term = coefficients[i] * system.weights[i]
-            row[len(free) + i] = term
-            rest = rest - (term if system.side[i] else -term)
-        rows.append([*row, rest])
+    free, crossed, short = system.sign_rows(signs)
+    place = {i: len(free) + k for k, i in enumerate(crossed)}
+    rows = [
+        [*row[: len(free)], *(row[place[i]] if i in place else fmpq(0) for i in range(width)), row[-1]] for row in short
+    ]
     if not rows:
         return []
     if has_balls(rows):

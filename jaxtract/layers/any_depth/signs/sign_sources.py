@@ -18,6 +18,7 @@ from jaxtract.layers.any_depth.signs.layer_signs import (
     signs_by_rows,
 )
 from jaxtract.layers.any_depth.walk.boundary_walk import BoundaryWalk
+from jaxtract.layers.any_depth.walk.rounded_signs import is_rounded
 from precision.balls import vanishes
 
 ONE_SIDED = 0.03
@@ -78,10 +79,14 @@ class SignSources:
         return bool(pieces)
 
     def from_walks(self, level: int, walks: Sequence[BoundaryWalk]) -> None:
-        good = [walk for walk in walks if walk.trusted]
-        if not good:
+        good = [walk.system for walk in walks if walk.trusted]
+        # What a rounded crossing did not show says little: the equations of a wrong neuron hold for no signs.
+        doubtful = [
+            walk.system for walk in walks if walk.crossed_enough and not walk.trusted and is_rounded(walk.system)
+        ]
+        if not good and not doubtful:
             return
-        signs = signs_by_rows([walk.system for walk in good])
+        signs = signs_by_rows(good, doubtful)
         for walk in walks:
             walk.learn_signs(signs)
         layer = self.state.layers[level - 2]

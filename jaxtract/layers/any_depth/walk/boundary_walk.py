@@ -31,6 +31,7 @@ from jaxtract.geometry.grid import (
 from jaxtract.geometry.known_layers import AffineForm, KnownLayers, Pattern, whole
 from jaxtract.geometry.rational_form import AnchoredForm, RationalForm, dot, value_at
 from jaxtract.layers.any_depth.walk.joint_form import JointForm, largest
+from jaxtract.layers.any_depth.walk.rounded_signs import tells_signs
 from jaxtract.layers.any_depth.walk.row_system import InconsistentRow, RowSystem
 from jaxtract.layers.any_depth.walk.star import common_ratio, room, roughest, roughness, star_around
 from jaxtract.layers.any_depth.walk.transversal import (
@@ -250,13 +251,18 @@ class BoundaryWalk:
     @property
     def trusted(self) -> bool:
         """Whether the neuron behaved as one of this layer on enough crossings to believe its equations."""
-        return self.crossings >= FEWEST_CROSSINGS and not self.given_up and not self.inconsistent
+        return self.crossed_enough and not self.given_up
+
+    @property
+    def crossed_enough(self) -> bool:
+        """Whether so many crossings fit together, whatever others did not show."""
+        return self.crossings >= FEWEST_CROSSINGS and not self.inconsistent
 
     def _enough_for_signs(self) -> bool:
         """Signs are open, and this neuron alone can tell them, once a few weights are known."""
         if self.system.signs.all() or self.own == 0:
             return False
-        return self.crossings >= FEWEST_CROSSINGS and self.system.tells_signs()
+        return self.crossings >= FEWEST_CROSSINGS and tells_signs(self.system)
 
     def _open_targets(self) -> list[int]:
         linear = self.layers.linear[self.own]

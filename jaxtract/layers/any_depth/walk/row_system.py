@@ -139,6 +139,27 @@ class RowSystem:
         free = sum(i not in self.weights for i in open_)
         return not has_balls(rows) and rank - free >= FEWEST_EQUATIONS
 
+    def sign_rows(self, signs: Sequence[int]) -> tuple[list[int], list[int], list[list[Number]]]:
+        """The equations in what is open where the layer has these signs: (free, crossed, rows).
+
+        Every row has a coefficient of E_i for each neuron ``free`` that was not crossed, one of s_i for each that was
+        ``crossed`` and has an open sign, and the value.
+        """
+        crossed = [i for i in range(self.width) if i in self.weights and i not in self.start and not signs[i]]
+        known = dict(self.start)
+        for i in range(self.width):
+            if i in self.weights and i not in known and signs[i]:
+                known[i] = self.weights[i] * (((1 if self.side[i] else -1) + signs[i]) // 2)
+        free = [i for i in range(self.width) if i not in known and i not in crossed]
+        rows = []
+        for coefficients, value in self.rows:
+            rest = 2 * value - 2 * sum((coefficients[i] * x for i, x in known.items()), fmpq(0))
+            terms = [coefficients[i] * self.weights[i] for i in crossed]
+            for i, term in zip(crossed, terms, strict=True):
+                rest = rest - (term if self.side[i] else -term)
+            rows.append([*(fmpq(2) * coefficients[i] for i in free), *terms, rest])
+        return free, crossed, rows
+
     def signs_found(self) -> dict[int, int]:
         """Signs of rows of the layer before, where E and w tell. Raises InconsistentRow when it is no sign.
 
