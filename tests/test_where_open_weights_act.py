@@ -96,3 +96,10 @@ def test_the_allowance_bounds_all_that_is_tried(monkeypatch):
     monkeypatch.setattr(where_they_act, "Meeting", None)
     assert everything(open_weights([-1, -1, -1, -1]), programs=0) == ([], set())
     assert everything(open_weights([0, 0, 0, 0]), programs=0)[0]
+
+
+def test_every_weight_is_told_of_while_it_is_tried():
+    told = []
+    trials = Trials(open_weights([-1, -1, -1, -1]), np.random.default_rng(0), begun=lambda *at: told.append(at))
+    assert list(trials.quick()) and told == [(1, 1)]
+    assert list(trials.thorough()) and told == [(1, 1), (1, 1)]

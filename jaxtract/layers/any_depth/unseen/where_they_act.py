@@ -10,7 +10,7 @@ neurons are on together, but not so that any output tells, is looked at by cases
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from flint import fmpq, fmpq_mat
@@ -89,9 +89,17 @@ class Trials:
         open_weights: the recovered network.
         rng: of random inputs.
         programs: linear programs over few layers that may be solved; a climb counts as ``CLIMB`` of them.
+        begun: told of every weight that is begun, and of how many there are: it may take minutes.
     """
 
-    def __init__(self, open_weights: OpenWeights, rng: np.random.Generator, programs: int = PROGRAMS):
+    def __init__(
+        self,
+        open_weights: OpenWeights,
+        rng: np.random.Generator,
+        programs: int = PROGRAMS,
+        begun: Callable[[int, int], None] | None = None,
+    ):
+        self._begun = begun or (lambda _number, _count: None)
         self._network, self._weights = _network(open_weights), all_open(open_weights)
         self._rng, self._allowance = rng, Allowance(-(-programs // SMALL))
         self._climbed: dict[Value, list[list[fmpq]]] = {}
@@ -101,7 +109,7 @@ class Trials:
         tried = [(weight, value) for weight in self._weights for value in VALUES]
         sampled = _acting(self._network, _sampled(self._network, tried, self._rng))
         yield Tried([x for points in sampled.values() for x in points])
-        met = _climbed(self._network, self._weights, self._allowance, self._rng)
+        met = _climbed(self._network, self._counted(), self._allowance, self._rng)
         self._climbed = _acting(self._network, met)
         yield Tried([x for points in self._climbed.values() for x in points])
 
@@ -109,7 +117,7 @@ class Trials:
         """By linear programs and by cases, after ``quick``: inputs that it did not find, or a proof of none."""
         network, climbed = self._network, self._climbed
         hidden_rows = dict(enumerate((z for level in neuron_rows(network)[:-1] for z in level), start=1))
-        for weight in self._weights:
+        for weight in self._counted():
             told = [points for (climber, _), points in climbed.items() if climber == weight]
             if told and not any(told):
                 # Both are on, and what is behind them hides it.
@@ -124,6 +132,11 @@ class Trials:
             acting = _acting(network, {(weight, value): _of(answer) for value, answer in settled.items()})
             harmless = [weight] if settled[VALUES[1]].proof is not None else []
             yield Tried([x for points in acting.values() for x in points], frozenset(harmless))
+
+    def _counted(self) -> Iterator[Weight]:
+        for number, weight in enumerate(self._weights, start=1):
+            self._begun(number, len(self._weights))
+            yield weight
 
 
 def harmless_together(harmless: Iterable[Weight], weights: Iterable[Weight]) -> set[Weight]:
@@ -162,7 +175,7 @@ def _sampled(network: ExactNetwork, tried: Sequence[Value], rng: np.random.Gener
 
 
 def _climbed(
-    network: ExactNetwork, weights: Sequence[Weight], allowance: Allowance, rng: np.random.Generator
+    network: ExactNetwork, weights: Iterable[Weight], allowance: Allowance, rng: np.random.Generator
 ) -> dict[Value, list[list[fmpq]]]:
     """Inputs at which both neurons are on, the reader with its weight as the value where that turns it on."""
     layers, found = float64_layers(network), {}

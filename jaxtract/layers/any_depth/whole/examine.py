@@ -141,8 +141,13 @@ class Examiner:
         open_weights = self.output_reader.open_weights() if self.state.numbers.exact else None
         if open_weights is None or any(linear.any() for linear in open_weights.known.linear):
             return None
-        asked = self.state.oracle.count
-        return Trials(open_weights, self.state.rng, PROGRAMS_PER_QUERY * (asked.search + asked.measure))
+        asked, progress = self.state.oracle.count, self.state.progress
+        return Trials(
+            open_weights,
+            self.state.rng,
+            PROGRAMS_PER_QUERY * (asked.search + asked.measure),
+            lambda number, count: progress.phase(f"open weight {number} of {count}"),
+        )
 
     def _acting(self, trials: Iterable[Tried]) -> np.ndarray:
         """The first inputs that show an open weight, (points, rank); what one does nowhere is noted as harmless."""
@@ -157,6 +162,7 @@ class Examiner:
             if wrong.any():
                 self.verified.disagreements = int(wrong.sum())
                 return batch.to_float64()[wrong]
+        self.state.progress.phase("verify")
         if harmless:
             open_weights = self.output_reader.open_weights()
             assert open_weights is not None, "what is harmless was open"
