@@ -516,3 +516,11 @@ def test_lines_that_bring_a_neuron_are_no_round_in_vain():
     found = extract_any_depth(ExactNetworkOracle(network), EXACT, options=options)
     assert found.outcome is Outcome.COMPLETE
     assert certify(found.network, network).verdict == "identical"
+
+
+def test_an_extraction_that_ends_in_contradictions_begins_once_more():
+    """What the first lines meet of the second layer passes for rows of the first, which has three neurons."""
+    network = exact_network(he((6, 3, 6, 1), 3))
+    found = extract_any_depth(ExactNetworkOracle(network), EXACT, options=AnyDepthOptions(seed=3, rounds=1))
+    assert found.outcome is Outcome.COMPLETE and found.network is not None
+    assert certify(found.network, network).verdict == "identical"

@@ -126,7 +126,7 @@ class AnyDepth:
     ):
         self.options = options
         self.first_line = first_line
-        self.skips_tried = False
+        self.skips_tried = self.begun_again = False
         self.tried_at_sources: set[tuple[int, int, int]] = set()
         self.audited: set[tuple[int, int, int]] = set()
         counted = (
@@ -206,6 +206,19 @@ class AnyDepth:
         self._begin([])
         return True
 
+    def _begun_again(self) -> bool:
+        """Begin once more with other lines where the first ones ended in contradictions; between rationals, once.
+
+        What a line happens to meet may pass for something else, and all that is read behind it is in vain.
+        """
+        if self.begun_again or not self.state.numbers.exact:
+            return False
+        self.begun_again = True
+        self._prepare()
+        self.state.output = None
+        self._begin([])
+        return True
+
     def _search_first_line(self) -> tuple[Line, LineProfile]:
         line = random_line(self.state.oracle.inputs, self.state.rng)
         self.state.progress.phase("search")
@@ -252,10 +265,14 @@ class AnyDepth:
             # A deep network needs as many rounds as it needs; only those that bring no neuron are counted.
             left, most = left - (rows <= most), max(rows, most)
             plain_failed = left < 0 or (self.state.patience <= 0 and not self.skips_tried)
-            if plain_failed and self.state.numbers.exact and self._read_with_skips():
+            may_skip = self.state.numbers.exact and not self.begun_again
+            if plain_failed and may_skip and self._read_with_skips():
                 return Outcome.COMPLETE
             if left < 0:
-                return Outcome.COUNTEREXAMPLES_LEFT
+                if not self._begun_again():
+                    return Outcome.COUNTEREXAMPLES_LEFT
+                left, most, stuck, open_left = self.options.rounds, 0, None, OPEN_ROUNDS
+                continue
             self.state.patience -= 1
             if self.state.hasty:
                 self.state.blocked = 0
