@@ -206,7 +206,7 @@ class AnyDepth:
         self._begin([])
         return True
 
-    def _begun_again(self) -> bool:
+    def _begin_again(self) -> bool:
         """Begin once more with other lines where the first ones ended in contradictions; between rationals, once.
 
         What a line happens to meet may pass for something else, and all that is read behind it is in vain.
@@ -269,7 +269,7 @@ class AnyDepth:
             if plain_failed and may_skip and self._read_with_skips():
                 return Outcome.COMPLETE
             if left < 0:
-                if not self._begun_again():
+                if not self._begin_again():
                     return Outcome.COUNTEREXAMPLES_LEFT
                 left, most, stuck, open_left = self.options.rounds, 0, None, OPEN_ROUNDS
                 continue
