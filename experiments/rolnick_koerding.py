@@ -85,8 +85,8 @@ to ask seldomer cost 16-32-32-16-4 seed 4 half as much again and led the run fro
 are always on (He, their weights and biases without sign): seeds 1 and 2 identical, 0, 3 and 4 not within 15,000
 queries. 64-16-16-16-16-16-16-16-16-10 (He, seed 0): continued after a budget of 250,000 queries and 55 minutes, 16, 16,
 16, 15, 15, 16, 14 and 15 rows of all eight layers after 270,143 queries, all right but one of layer 7, one of layer 2
-without its boundary. When that boundary was met, three rows of layer 3 that had been seen on both sides of it were read
-again, and all that is behind them; stopped after 290,339. Seeds 1 and 2 have no full run.
+without its boundary. When that boundary was met, three rows of layer 3 were dropped, to be read again, and all that is
+behind them; stopped after 290,339. Seeds 1 and 2 have no full run.
 
 Growth with one number of the shape (--parts growth; seeds 0 .. 19; 14 minutes). "layer 1 after": median queries of
 search and measurement after which layer 1 was complete.
