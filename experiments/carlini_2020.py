@@ -70,7 +70,7 @@ wrong, one weight open; no network. What had stopped it at layer 3: its 16 signs
 are unknowns, and between roundings only a full system was believed. They are one of two each: three equations of one
 neuron, with 25 bits to spare, told six of them, and the others followed (``walk/rounded_signs.py``). What stops it now:
 two neurons of layer 4 are on wherever a line comes; between rationals they are read as linear units, from walks over
-both layers before them, and such walks do not get through between roundings (tried once, eight walks, five of them of
+both layers before them, and such walks do not get through between roundings (tried once, eight walks, four of them of
 layer 5: no row). Another 40,000 queries brought nothing.
 10-10-10-1 from answers in float32, seeds 0, 1, 2: none (taken for one hidden layer of 14 neurons and refuted; twice
 incomplete after 52,611 and 56,075 queries).
