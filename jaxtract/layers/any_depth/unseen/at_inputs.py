@@ -44,8 +44,8 @@ class _At:
     Attributes:
         point: the input.
         coefficients: what the open weights that act there do to f, of one layer.
-        switching: the same for each weight that would act if it switched its neuron on: coefficients, and what f gains
-            by the neuron without the weight, (outputs,).
+        switching: where none acts, the same for each that would if it switched its neuron on: coefficients, and what f
+            gains by the neuron without the weight, (outputs,).
     """
 
     point: GridVector
@@ -54,7 +54,7 @@ class _At:
 
     def told(self, difference: np.ndarray) -> Iterator[Equation]:
         """One equation for every weight that may have switched its neuron on, if one has."""
-        if not self.coefficients and any(x != 0 for x in difference):
+        if any(x != 0 for x in difference):
             for weight, (effect, gain) in self.switching.items():
                 yield {weight: effect}, difference - gain
 
@@ -154,11 +154,12 @@ def _regions(open_weights: OpenWeights, points: Sequence[GridVector]) -> list[_A
         z = [[quotient(x, ONE) for x in row[k]] for row in rows]
         coefficients: dict[Weight, np.ndarray] = {}
         switching: dict[Weight, tuple[np.ndarray, np.ndarray]] = {}
-        for level, activations in enumerate(z[:-1]):
-            for neuron, activation in enumerate(activations):
-                if activation > 0:
-                    coefficients |= open_weights.equation(pattern, level, neuron, activation)
-                    switching |= open_weights.switched(pattern, level, neuron, activation, z[level + 1])
+        on = [(level, i, a) for level, activations in enumerate(z[:-1]) for i, a in enumerate(activations) if a > 0]
+        for level, neuron, activation in on:
+            coefficients |= open_weights.equation(pattern, level, neuron, activation)
+        if not coefficients:
+            for level, neuron, activation in on:
+                switching |= open_weights.switched(pattern, level, neuron, activation, z[level + 1])
         if len({weight[0] for weight in coefficients}) <= 1:
             found.append(_At(point, coefficients, switching))
     return found

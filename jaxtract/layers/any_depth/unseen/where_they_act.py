@@ -101,15 +101,16 @@ class Trials:
     ):
         self._begun = begun or (lambda _number, _count: None)
         self._network, self._weights = _network(open_weights), all_open(open_weights)
+        self._layers = float64_layers(self._network)
         self._rng, self._allowance = rng, Allowance(-(-programs // SMALL))
         self._climbed: dict[Value, list[list[fmpq]]] = {}
 
     def quick(self) -> Iterator[Tried]:
         """At random inputs, and where both neurons are on after a climb."""
         tried = [(weight, value) for weight in self._weights for value in VALUES]
-        sampled = _acting(self._network, _sampled(self._network, tried, self._rng))
+        sampled = _acting(self._network, _sampled(self._layers, tried, self._rng))
         yield Tried([x for points in sampled.values() for x in points])
-        met = _climbed(self._network, self._counted(), self._allowance, self._rng)
+        met = _climbed(self._layers, self._counted(), self._allowance, self._rng)
         self._climbed = _acting(self._network, met)
         yield Tried([x for points in self._climbed.values() for x in points])
 
@@ -160,12 +161,13 @@ def _acting(network: ExactNetwork, near: dict[Value, list[list[fmpq]]]) -> dict[
     return found
 
 
-def _sampled(network: ExactNetwork, tried: Sequence[Value], rng: np.random.Generator) -> dict[Value, list[list[fmpq]]]:
+def _sampled(
+    layers: Sequence[Affine], tried: Sequence[Value], rng: np.random.Generator
+) -> dict[Value, list[list[fmpq]]]:
     """Random inputs at which a value of a weight changes the outputs, few for each."""
-    layers = float64_layers(network)
     found: dict[Value, list[list[fmpq]]] = {key: [] for key in tried}
     for scale in SCALES:
-        inputs = scale * rng.standard_normal((SAMPLES, network.inputs))
+        inputs = scale * rng.standard_normal((SAMPLES, layers[0][0].shape[1]))
         heights = preactivations64(layers, inputs)
         for key in tried:
             wanted = MOST_POINTS - len(found[key])
@@ -175,10 +177,10 @@ def _sampled(network: ExactNetwork, tried: Sequence[Value], rng: np.random.Gener
 
 
 def _climbed(
-    network: ExactNetwork, weights: Iterable[Weight], allowance: Allowance, rng: np.random.Generator
+    layers: Sequence[Affine], weights: Iterable[Weight], allowance: Allowance, rng: np.random.Generator
 ) -> dict[Value, list[list[fmpq]]]:
     """Inputs at which both neurons are on, the reader with its weight as the value where that turns it on."""
-    layers, found = float64_layers(network), {}
+    found: dict[Value, list[list[fmpq]]] = {}
     for layer, neuron, source in weights:
         matrix, offsets = layers[layer]
         for value in _values():

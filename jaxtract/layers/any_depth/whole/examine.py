@@ -12,7 +12,7 @@ from jaxtract.layers.any_depth.kinks.wider_slice import leaving
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.unseen.at_inputs import weights_at_inputs
 from jaxtract.layers.any_depth.unseen.disagreements import Recovered, first_borders
-from jaxtract.layers.any_depth.unseen.open_weights import Weight, at_borders, solve_open
+from jaxtract.layers.any_depth.unseen.open_weights import OpenWeights, Weight, at_borders, solve_open
 from jaxtract.layers.any_depth.unseen.where_they_act import Trials, Tried, all_open, harmless_together
 from jaxtract.layers.any_depth.whole.assemble import Assembly
 from jaxtract.layers.any_depth.whole.extreme_lines import extreme_points
@@ -120,12 +120,12 @@ class Examiner:
         compare = functools.partial(verify, self.state.oracle, evaluator, predicted, rng=self.state.rng)
         # Lines cost most queries, then fresh inputs, and what is known to be open hardly any.
         trials = self._trials()
-        acting = self._acting(trials.quick() if trials else ())
+        acting = self._acting(trials.quick() if trials else (), recovered)
         if len(acting):
             return acting
         self.verified = compare(inputs=self.inputs, lines=0)
         if self.verified.agrees:
-            acting = self._acting(trials.thorough() if trials else ())
+            acting = self._acting(trials.thorough() if trials else (), recovered)
             if len(acting):
                 return acting
             self.verified = self.verified.followed_by(compare(inputs=0, lines=self.lines))
@@ -136,10 +136,14 @@ class Examiner:
         self.off_slice = leaving(self.state.measurer, self.state.slice, points, self.state.rng)
         return self._on_slice(points)
 
+    def _open_weights(self) -> OpenWeights | None:
+        """Those of a network of rationals that is all ReLUs; None while there are none."""
+        found = self.output_reader.open_weights() if self.state.numbers.exact else None
+        return None if found is None or any(linear.any() for linear in found.known.linear) else found
+
     def _trials(self) -> Trials | None:
-        """Of the open weights, while a network of rationals has any that are weights of ReLUs."""
-        open_weights = self.output_reader.open_weights() if self.state.numbers.exact else None
-        if open_weights is None or any(linear.any() for linear in open_weights.known.linear):
+        open_weights = self._open_weights()
+        if open_weights is None:
             return None
         asked, progress = self.state.oracle.count, self.state.progress
         return Trials(
@@ -149,9 +153,8 @@ class Examiner:
             lambda number, count: progress.phase(f"open weight {number} of {count}"),
         )
 
-    def _acting(self, trials: Iterable[Tried]) -> np.ndarray:
+    def _acting(self, trials: Iterable[Tried], recovered: Recovered) -> np.ndarray:
         """The first inputs that show an open weight, (points, rank); what one does nowhere is noted as harmless."""
-        recovered = self.assembly.recovered()[1]
         harmless: set[Weight] = set()
         for tried in trials:
             harmless |= tried.harmless
@@ -164,7 +167,7 @@ class Examiner:
                 return batch.to_float64()[wrong]
         self.state.progress.phase("verify")
         if harmless:
-            open_weights = self.output_reader.open_weights()
+            open_weights = self._open_weights()
             assert open_weights is not None, "what is harmless was open"
             self.harmless = harmless_together(harmless, all_open(open_weights))
         return np.empty((0, self.state.slice.rank))
@@ -312,8 +315,8 @@ class Examiner:
 
     def _weights_at(self, bad: np.ndarray, recovered: Recovered) -> bool:
         """Whether counterexamples told open weights as they are; between rationals only."""
-        open_weights = self.output_reader.open_weights() if self.state.numbers.exact and len(bad) else None
-        if open_weights is None or any(linear.any() for linear in open_weights.known.linear):
+        open_weights = self._open_weights() if len(bad) else None
+        if open_weights is None:
             return False
         self.state.progress.phase("measure")
         found = weights_at_inputs(open_weights, self.state.pool.asker, recovered, bad, self.state.rng)
