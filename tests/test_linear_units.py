@@ -13,13 +13,14 @@ from jaxtract import (
     certify,
     extract_network,
 )
-from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, rescaled_columns, without_linear
+from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, rescaled_columns, stacked, without_linear
 from jaxtract.layers.any_depth.kinks.input_slice import whole_space
 from jaxtract.layers.any_depth.kinks.pool import Pool
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.rows.replace_linear import replace_linear
 from jaxtract.layers.any_depth.rows.unmix_linear import unmix_linear
 from jaxtract.layers.any_depth.signs.linear_part import linear_part
+from jaxtract.layers.any_depth.unseen.complete_rows import heights64
 from jaxtract.layers.any_depth.walk.relations import UndecidedError, rank
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import exact_network, he
@@ -240,6 +241,33 @@ def test_a_boundary_takes_the_place_of_a_linear_row_also_where_weights_of_it_are
     # The other linear row may hold a multiple of it, and no row behind the layer says of how much.
     assert [one.linear for one in state.layers[1].rows] == [False, False]
     assert state.layers[1].rows[1].in_integers().weights == row.in_integers().weights
+
+
+@pytest.mark.parametrize("false_places", [0, 12])
+def test_what_reads_the_only_linear_row_was_read_where_its_neuron_is_on_and_all_behind_it_stays(false_places):
+    """One reader also believed itself to be seen where the neuron is off."""
+    network = exact_network(he((5, 6, 4, 5, 3, 1), 0))
+    first, second, third, fourth = true_layers(network, 4)
+    h = second.rows[2].in_integers()
+    linear = Row(h.weights, fmpq(0), linear=True)
+    points = np.random.default_rng(0).standard_normal((400, 5)) * 4
+    on = heights64(stacked(5, [first]), h)(points) > 0
+    places = [list(points[on][:20]) for _ in third.rows]
+    places[1] += list(points[~on][:false_places])
+    over_linear = [
+        Row(row.weights, row.bias + row.weights[2] * h.bias, seen_at=seen)
+        for row, seen in zip(third.rows, places, strict=True)
+    ]
+    factors = [fmpq(1), fmpq(1), linear.integer_factor(), fmpq(1)]
+    readers = FoundLayer(rescaled_columns(over_linear, factors), third.signs)
+    changes = [a.integer_factor() / b.integer_factor() for a, b in zip(readers.rows, third.rows, strict=True)]
+    behind = FoundLayer(rescaled_columns(fourth.rows, changes), fourth.signs)
+    found = FoundLayer([*second.rows[:2], linear, second.rows[3]], [1] * 4)
+    state = state_of([first, found, readers, behind], network)
+    assert replace_linear(state, 2, second.rows[2].negative()) == 2
+    for layer, true in zip(state.layers, [first, second, third, fourth], strict=True):
+        assert [row.in_integers().weights for row in layer.rows] == [row.in_integers().weights for row in true.rows]
+        assert [row.in_integers().bias for row in layer.rows] == [row.in_integers().bias for row in true.rows]
 
 
 def test_too_few_weights_in_common_do_not_make_a_combination():

@@ -64,12 +64,10 @@ def replace_linear(state: Recovery, level: int, row: Row) -> int | None:
             else _opened(reader, linear[place])
             for reader, side in zip(readers, sides, strict=True)
         ]
-        # A row that was read on both sides was read as what it is on neither; of one with an open weight on what is
-        # replaced the bias is not known any more.
         kept = [
             k
             for k, (side, reader) in enumerate(zip(sides, readers, strict=True))
-            if (side > 0 and reader.weights[linear[place]] is not None) or (side < 0 and not _reads(reader, linear))
+            if _stays(side, reader, linear, linear[place])
         ]
         state.layers[level] = FoundLayer(moved, state.layers[level].signs).chosen(kept)
         if len(kept) < len(readers):
@@ -98,6 +96,17 @@ def one_layer_up(state: Recovery, level: int, row: Row) -> Row:
     width = len(before[0].weights)
     weights = [sum((weight * whole[k] for weight, whole in read), fmpq(0)) for k in range(width)]
     return dataclasses.replace(row, weights=weights)
+
+
+def _stays(side: int, reader: Row, linear: Sequence[int], replaced: int) -> bool:
+    """Whether a reader is known that was read when the neuron was linear row ``replaced``.
+
+    With an open weight on it its bias is not known any more. Some of the places where it was seen may be false ones, of
+    walks that crossed the boundary without knowing; but what reads the only linear row was read where it is on.
+    """
+    if reader.weights[replaced] is None:
+        return False
+    return len(linear) == 1 or (side < 0 and not _reads(reader, linear)) or side > 0
 
 
 def _reads(reader: Row, linear: Sequence[int]) -> bool:
