@@ -5,7 +5,7 @@ import pytest
 from flint import fmpq
 from helpers import found_layers, output_layer
 
-from jaxtract.geometry.boundary_points import boundary_points_from
+from jaxtract.geometry.boundary_points import boundary_points_from, boundary_points_towards
 from jaxtract.layers.any_depth.found_layers import rescaled_columns, stacked
 from jaxtract.layers.any_depth.unseen.at_inputs import solve_acting, weights_at_inputs
 from jaxtract.layers.any_depth.unseen.disagreements import Recovered
@@ -141,3 +141,35 @@ def test_boundaries_are_found_from_a_small_region():
     points = boundary_points_from(lambda x: x[:, 0], starts, rng)
     assert len(points) > 8 and np.allclose(points[:, 0], 0, atol=1e-12)
     assert boundary_points_from(lambda x: 1 + 0 * x[:, 0], starts, rng).shape == (0, 2)
+
+
+def test_boundaries_are_found_on_the_way_to_a_small_region():
+    """In a strip in which ten coordinates are below 1e-3, which ways in random directions leave at once."""
+    rng = np.random.default_rng(0)
+    starts, ends = (1e-4 * rng.standard_normal((6, 11)) for _ in range(2))
+    starts[:, 0], ends[:, 0] = 1, -2
+    points = boundary_points_towards(lambda x: x[:, 0], starts, ends, rng)
+    assert len(points) > 8 and np.allclose(points[:, 0], 0, atol=1e-12)
+    assert np.all(np.abs(points[:, 1:]) < 1e-3)
+    assert boundary_points_towards(lambda x: x[:, 0], starts, starts, rng).shape == (0, 11)
+
+
+def test_a_weight_that_switches_its_neuron_off_comes_from_the_way_to_where_that_was_seen():
+    """relu(1 - 200 sum |x_k| - 30 relu(x_0)), k from 1 to 10: where it seems to be on beside relu(x_0), it is off."""
+    eye = np.eye(11)
+    first = rational_matrix(np.array([*eye[:1], *eye[1:], *-eye[1:]], dtype=int).astype(object) * fmpq(1))
+    second = np.array([[fmpq(-30), *[fmpq(-200)] * 20], [fmpq(1), *[fmpq(0)] * 20]], dtype=object)
+    columns = [rational_matrix(np.array([[fmpq(x)] for x in bias], dtype=object)) for bias in ([0] * 21, [1, 1], [0])]
+    last = rational_matrix(np.array([[fmpq(1), fmpq(1)]], dtype=object))
+    network, partial, open_weights, truth = opened(
+        ExactNetwork((first, rational_matrix(second), last), tuple(columns)), [(1, 0, 0)]
+    )
+    rng = np.random.default_rng(0)
+    inputs, seen_at = (1e-5 * rng.standard_normal((40, 11)) for _ in range(2))
+    inputs[:, 0], seen_at[:, 0], seen_at[:, 1] = 2 + rng.random(40), -2 - rng.random(40), 0.0049
+    open_weights.layers[1].rows[0].seen_at = list(seen_at)
+    oracle = CountingOracle(ExactNetworkOracle(network), EXACT)
+    recovered = Recovered(FlintEvaluator(partial), EXACT)
+    assert weights_at_inputs(open_weights, oracle, recovered, inputs, rng) == truth
+    open_weights.layers[1].rows[0].seen_at = []
+    assert weights_at_inputs(open_weights, oracle, recovered, inputs, rng) == {}

@@ -53,7 +53,22 @@ def boundary_points_from(
     start = np.repeat(starts, WAYS, axis=0)
     reach = np.linalg.norm(start, axis=1, keepdims=True) / np.sqrt(start.shape[1])
     step = reach * rng.standard_normal(start.shape)
-    grid = np.concatenate([[0.0], LENGTHS])
+    return _first_zeros(value, start, step, np.concatenate([[0.0], LENGTHS]))
+
+
+def boundary_points_towards(
+    value: Callable[[np.ndarray], np.ndarray], starts: np.ndarray, ends: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """The same on the segments from each start to some of ``ends`` (ends, inputs)."""
+    start = np.repeat(starts, WAYS, axis=0)
+    step = ends[rng.integers(len(ends), size=len(start))] - start
+    return _first_zeros(value, start, step, np.linspace(0, 1, SAMPLES))
+
+
+def _first_zeros(
+    value: Callable[[np.ndarray], np.ndarray], start: np.ndarray, step: np.ndarray, grid: np.ndarray
+) -> np.ndarray:
+    """The first zero on every segment on which there is one, (points, inputs); the first of ``grid`` is 0."""
     z = _on_segments(value, start, step, grid)
     crossed = z[:, 1:] * z[:, :1] < 0
     (way,) = np.nonzero(crossed.any(axis=1))

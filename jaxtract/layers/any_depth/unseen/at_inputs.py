@@ -4,7 +4,8 @@ At an input of a known region f differs from the recovered function by a sum ove
 every output is an equation for them. Whether a weight has switched a neuron is not known beforehand. Where all
 equations for some weights agree, whichever input is left out, it has not; where they do not, a value that two inputs
 give exactly is the weight. Beside the inputs are others just behind the boundaries of the neurons that are read: what
-they add is so small there that it switches nothing.
+they add is so small there that it switches nothing. A weight that has switched its own neuron off shows there only:
+these places are also looked for on the way to where that neuron was seen.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from jaxtract.geometry.boundary_points import boundary_points_from
+from jaxtract.geometry.boundary_points import boundary_points_from, boundary_points_towards
 from jaxtract.geometry.grid import ONE, GridVector, floats_to_grid, grid_matrix
 from jaxtract.layers.any_depth.unseen.disagreements import Recovered
 from jaxtract.layers.any_depth.unseen.open_weights import Equation, OpenWeights, Weight, agreed, solved
@@ -131,15 +132,32 @@ def _behind_sources(open_weights: OpenWeights, inputs: np.ndarray, rng: np.rando
     for level, layer in enumerate(open_weights.layers[:-1]):
         for source in range(len(layer.rows)):
             starts = inputs[heights[level][:, source] > 0][:MOST_STARTS]
-            if not len(starts) or not open_weights.readers(level, source):
+            readers = open_weights.readers(level, source)
+            if not len(starts) or not readers:
                 continue
-            boundary = boundary_points_from(lambda x, k=(level, source): known.values64(x)[k[0]][:, k[1]], starts, rng)
-            chosen = boundary[rng.permutation(len(boundary))[:MOST_BESIDE]]
+            boundary = _boundary(open_weights, level, source, starts, rng)
+            on = known.values64(boundary)[level + 1][:, readers] > 0
+            chosen = boundary[np.argsort(~on.any(axis=1), kind="stable")][:MOST_BESIDE]
             points = [place.beside(1) for place in put_on_boundary(known, level, source, chosen)]
             found += [
                 place for place in _regions(open_weights, points) if any(w[2] == source for w in place.coefficients)
             ]
     return found
+
+
+def _boundary(
+    open_weights: OpenWeights, level: int, source: int, starts: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Places on the boundary of a neuron around inputs, and between them and where its readers were seen, shuffled."""
+
+    def height(points: np.ndarray) -> np.ndarray:
+        return open_weights.known.values64(points)[level][:, source]
+
+    found = boundary_points_from(height, starts, rng)
+    seen_at = [x for q in open_weights.readers(level, source) for x in open_weights.layers[level + 1].rows[q].seen_at]
+    if seen_at:
+        found = np.concatenate([found, boundary_points_towards(height, starts, np.stack(seen_at), rng)])
+    return found[rng.permutation(len(found))]
 
 
 def _regions(open_weights: OpenWeights, points: Sequence[GridVector]) -> list[_At]:

@@ -319,8 +319,16 @@ class Examiner:
         if open_weights is None:
             return False
         self.state.progress.phase("measure")
-        found = weights_at_inputs(open_weights, self.state.pool.asker, recovered, bad, self.state.rng)
+        places = np.concatenate([bad, *self._unexplained_places()])
+        found = weights_at_inputs(open_weights, self.state.pool.asker, recovered, places, self.state.rng)
         return self.output_reader.fill(found)
+
+    def _unexplained_places(self) -> list[np.ndarray]:
+        """Kinks at which no known neuron is zero, each (1, rank): what open weights do is not far."""
+        lines = self.state.pool.lines
+        return [
+            np.array([[to_float(x) for x in lines[i].point(lines[i].kinks[k])]]) for i, k in self.state.unexplained()
+        ]
 
     def _agreeing(self, recovered: Recovered) -> np.ndarray:
         """Places on the lines of the pool where f is known and the recovered function right, (places, rank)."""
