@@ -1,7 +1,10 @@
 """Rows that are not of their layer: seen much more seldom at their predicted zeros than the others."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from flint import fmpq
 from helpers import true_layers
 
 from jaxtract import ExactContext, ExactNetworkOracle
@@ -9,7 +12,13 @@ from jaxtract.layers.any_depth.found_layers import FoundLayer, Row
 from jaxtract.layers.any_depth.kinks.input_slice import whole_space
 from jaxtract.layers.any_depth.kinks.pool import Pool
 from jaxtract.layers.any_depth.recovery import Recovery
-from jaxtract.layers.any_depth.rows.confirm_rows import SELDOM, audit, chances_unseen, refuted_beside_others
+from jaxtract.layers.any_depth.rows.confirm_rows import (
+    SELDOM,
+    audit,
+    chances_unseen,
+    keep_rows,
+    refuted_beside_others,
+)
 from jaxtract.network.families import exact_network, he
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.report.progress import NoProgressMeter
@@ -61,3 +70,23 @@ def test_a_deeper_neuron_taken_for_one_of_the_layer_is_refuted_all_over_its_boun
     assert audit(state, 2)
     assert state.layers[1].rows == second.rows
     assert not audit(state, 2)
+
+
+@pytest.mark.parametrize(("weight", "stays"), [(fmpq(0), True), (None, True), (fmpq(1, 3), False)])
+def test_what_is_behind_a_refuted_row_stays_unless_something_reads_it(weight, stays):
+    network = exact_network(he((6, 10, 8, 6, 1), 0))
+    layers = true_layers(network, 3)
+    layers[1] = FoundLayer([*layers[1].rows, Row([fmpq(1)] * 10, fmpq(0))], [1] * 9)
+    behind = [list(row.weights) for row in layers[2].rows]
+    layers[2] = FoundLayer(
+        [dataclasses.replace(row, weights=[*row.weights, weight]) for row in layers[2].rows], list(layers[2].signs)
+    )
+    counted = CountingOracle(ExactNetworkOracle(network), ExactContext())
+    rng = np.random.default_rng(0)
+    state = Recovery(counted, ExactContext(), settings_for(ExactContext()), rng, NoProgressMeter(), None)
+    state.slice, state.layers = whole_space(6), layers
+    keep_rows(state, 2, range(8))
+    assert [len(layer.rows) for layer in state.layers] == ([10, 8, 6] if stays else [10, 8])
+    assert all(state.layers[1].signs) == stays
+    if stays:
+        assert [list(row.weights) for row in state.layers[2].rows] == behind

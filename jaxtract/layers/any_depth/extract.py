@@ -264,7 +264,7 @@ class AnyDepth:
             rows = sum(len(layer.rows) for layer in self.state.layers)
             # A deep network needs as many rounds as it needs; only those that bring no neuron are counted.
             left, most = left - (rows <= most), max(rows, most)
-            plain_failed = left < 0 or (self.state.patience <= 0 and not self.skips_tried)
+            plain_failed = left < 0 or (self.state.patience <= 0 and not self.skips_tried and not read)
             may_skip = self.state.numbers.exact and not self.begun_again
             if plain_failed and may_skip and self._read_with_skips():
                 return Outcome.COMPLETE

@@ -310,7 +310,7 @@ def without_unread(layers: Sequence[FoundLayer], gamma: np.ndarray) -> tuple[lis
             break
         width = len(kept_layers[level - 1].rows)
         # A weight that is open counts as zero here, too: it is set to zero in the result.
-        read = np.array([any(_reads(row, i) for row in rows) for i in range(width)], dtype=bool)
+        read = np.array([any(reads(row, i) for row in rows) for i in range(width)], dtype=bool)
         kept_layers[level] = FoundLayer(
             [Row([w for w, used in zip(row.weights, read, strict=True) if used], row.bias) for row in rows],
             [1] * len(rows),
@@ -318,6 +318,7 @@ def without_unread(layers: Sequence[FoundLayer], gamma: np.ndarray) -> tuple[lis
     return kept_layers, gamma
 
 
-def _reads(row: Row, neuron: int) -> bool:
+def reads(row: Row, neuron: int) -> bool:
+    """Whether a row is known to read a neuron of the layer before; an open weight is not known to be anything."""
     weight = row.weights[neuron]
     return weight is not None and bool(weight != 0)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from scipy.stats import binom
 
 from jaxtract.geometry.known_layers import KnownLayers
-from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, stacked
+from jaxtract.layers.any_depth.found_layers import FoundLayer, Row, reads, stacked
 from jaxtract.layers.any_depth.kinks.foretold import crossings
 from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.walk.predicted import visible_places
@@ -110,9 +111,16 @@ def refuted_beside_others(counts: dict[int, tuple[int, int]]) -> set[int]:
 
 
 def keep_rows(state: Recovery, level: int, kept: Sequence[int]) -> None:
-    """Drop all other rows of a layer, and what was read behind it."""
+    """Drop all other rows of a layer, and what was read behind it if something reads them."""
+    layer, dropped = state.layers[level - 1], set(range(len(state.layers[level - 1].rows))) - set(kept)
+    behind = state.layers[level:]
+    if state.numbers.exact and kept and behind and not any(reads(row, i) for row in behind[0].rows for i in dropped):
+        state.layers[level - 1] = layer.chosen(kept)
+        readers = [dataclasses.replace(row, weights=[row.weights[k] for k in kept]) for row in behind[0].rows]
+        state.layers[level] = FoundLayer(readers, behind[0].signs)
+        return
     # Its signs were told by what seemed to read the refuted rows, too.
-    rows = [state.layers[level - 1].rows[k] for k in kept]
+    rows = [layer.rows[k] for k in kept]
     state.layers = state.layers[: level - 1]
     if rows:
         state.layers.append(FoundLayer(rows, [int(row.linear) for row in rows]))

@@ -7,13 +7,12 @@ found in its own layer, too, both are zero at the same kinks.
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
-from jaxtract.layers.any_depth.found_layers import FoundLayer
+from jaxtract.layers.any_depth.found_layers import reads
 from jaxtract.layers.any_depth.kinks.foretold import zeros_of
 from jaxtract.layers.any_depth.recovery import Recovery
+from jaxtract.layers.any_depth.rows.confirm_rows import keep_rows
 
 FEWEST = 2
 """Kinks that a row must have, all of them a neuron's further back."""
@@ -30,10 +29,13 @@ def drop_explained_behind(state: Recovery) -> bool:
         superfluous = [
             k
             for k, row in enumerate(state.layers[level - 1].rows)
-            if not row.linear and not _read(state, level, k) and _explained(zeros[level - 1][:, k], zeros[level:])
+            if not row.linear
+            and not any(reads(reader, k) for reader in state.layers[level].rows)
+            and _explained(zeros[level - 1][:, k], zeros[level:])
         ]
         if superfluous:
-            _drop(state, level, set(superfluous))
+            keep_rows(state, level, [k for k in range(len(state.layers[level - 1].rows)) if k not in superfluous])
+            state.renewed(level)
             return True
     return False
 
@@ -42,17 +44,3 @@ def _explained(own: np.ndarray, behind: list[np.ndarray]) -> bool:
     """Whether one neuron further back is zero wherever a row is, and at more kinks than it."""
     count = int(own.sum())
     return count >= FEWEST and any(bool(np.any(z[own].all(axis=0) & (z.sum(axis=0) > count))) for z in behind)
-
-
-def _read(state: Recovery, level: int, neuron: int) -> bool:
-    weights = [row.weights[neuron] for row in state.layers[level].rows]
-    return any(w is not None and w != 0 for w in weights)
-
-
-def _drop(state: Recovery, level: int, dropped: set[int]) -> None:
-    layer, after = state.layers[level - 1], state.layers[level]
-    kept = [k for k in range(len(layer.rows)) if k not in dropped]
-    state.layers[level - 1] = layer.chosen(kept)
-    rows = [dataclasses.replace(row, weights=[row.weights[k] for k in kept]) for row in after.rows]
-    state.layers[level] = FoundLayer(rows, after.signs)
-    state.renewed(level)
