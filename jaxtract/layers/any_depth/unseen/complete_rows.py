@@ -7,6 +7,8 @@ the open weights are off.
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -33,7 +35,7 @@ def complete_by_kinks(row: Row, heights: Sequence[Sequence[Number]], scales: Seq
         heights: pre-activations of the layer before at every kink, times the kink's scale.
         scales: one per kink.
     """
-    seen: list[tuple[int, Number]] = []
+    seen: list[_Seen] = []
     for z, scale in zip(heights, scales, strict=True):
         on = [i for i in row.missing if z[i] > 0]
         if len(on) != 1:
@@ -41,25 +43,39 @@ def complete_by_kinks(row: Row, heights: Sequence[Sequence[Number]], scales: Seq
         rest = row.bias + sum(
             (w * quotient(x, scale) for w, x in zip(row.weights, z, strict=True) if w is not None and x > 0), fmpq(0)
         )
-        seen.append((on[0], -rest * quotient(scale, z[on[0]])))
+        seen.append(_Seen(on[0], -rest * quotient(scale, z[on[0]]), rest))
     found = {i: value for i, value in _met_twice(seen).items() if row.tells(value)}
     for i, value in found.items():
         row.weights[i] = value
     return bool(found)
 
 
-def _met_twice(seen: Sequence[tuple[int, Number]]) -> dict[int, Number]:
-    """Values that agree exactly, or as far as balls can tell, by neuron."""
-    if not any(isinstance(value, arb) for _, value in seen):
-        counts: dict[tuple[int, fmpq], int] = {}
-        for key in seen:
-            counts[key] = counts.get(key, 0) + 1
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """What a kink says of the weight on a neuron, if it is the row's, and what the row is there without it.
+
+    Where what is before varies in one direction only, another neuron is zero wherever that has one value: its kinks
+    all say the same, and all that is before is the same at them.
+    """
+
+    neuron: int
+    value: Number
+    rest: Number
+
+
+def _met_twice(seen: Sequence[_Seen]) -> dict[int, Number]:
+    """Values that agree exactly, or as far as balls can tell, by neuron; from kinks that are not one equation."""
+    if not any(isinstance(one.value, arb) for one in seen):
+        counts = Counter((one.neuron, one.value) for one in set(seen))
         return {i: value for (i, value), count in counts.items() if count >= 2}
     found: dict[int, Number] = {}
-    sharp = [(i, value) for i, value in seen if accuracy_bits(value, value) >= AGREEING_BITS]
-    for place, (i, value) in enumerate(sharp):
-        if any(i == k and vanishes(value - other) for k, other in sharp[:place]):
-            found[i] = value
+    sharp = [one for one in seen if accuracy_bits(one.value, one.value) >= AGREEING_BITS]
+    for place, one in enumerate(sharp):
+        if any(
+            one.neuron == other.neuron and vanishes(one.value - other.value) and not vanishes(one.rest - other.rest)
+            for other in sharp[:place]
+        ):
+            found[one.neuron] = one.value
     return found
 
 
