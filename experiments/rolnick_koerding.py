@@ -82,7 +82,7 @@ Straight continuations of boundaries are asked again whenever a layer before the
 to ask seldomer cost 16-32-32-16-4 seed 4 half as much again and led the run from the start to false rows.
 
 40-16-12-8-6-4-1 seeds 5, 17 and 26 took 10.8, 10.1 and 11.9 by older code. 8-8-6-6-1 with two neurons of layer 2 that
-are always on (He, their weights and biases without sign): seeds 1 and 2 identical, 0, 3 and 4 not within 15,000
+are always on (He, their weights and biases without sign): seeds 1, 2 and 4 identical, 0 and 3 not within 15,000
 queries. 64-16-16-16-16-16-16-16-16-10 (He, seed 0): continued after a budget of 250,000 queries and 55 minutes, 16, 16,
 16, 15, 15, 16, 14 and 15 rows of all eight layers after 270,143 queries, all right but one of layer 7, one of layer 2
 without its boundary. When that boundary was met, three rows of layer 3 were dropped, to be read again, and all that is

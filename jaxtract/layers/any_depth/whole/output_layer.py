@@ -426,8 +426,9 @@ def _by_signs(
     accuracy, read = _accuracy(solution), _read(solution, width)
     if len(kept) == rows.shape[1]:
         return Tail(signed.network, signed.method.value, accuracy, read)
-    if signed.method is SignMethod.AFFINE:
-        # A neuron that was never seen to bend is on: what it adds is kept, so that its border is found.
+    if signed.extra_neurons:
+        # A neuron that was never seen to bend is on: what it adds is kept, so that its border is found. Over so few
+        # columns it may also look like pairs of opposite neurons.
         whole = ridges(rows)
         signed = with_rest(RidgeForm(context, whole, rest, solution[-1].copy()), [1] * len(whole), SignMethod.AFFINE)
         return Tail(signed.network, signed.method.value, accuracy, read)
