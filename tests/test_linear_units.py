@@ -25,8 +25,11 @@ from jaxtract.layers.any_depth.walk.relations import UndecidedError, rank
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import exact_network, he
 from jaxtract.oracle.counting import CountingOracle
+from jaxtract.oracle.evaluate import FlintEvaluator
+from jaxtract.oracle.points import scattered
 from jaxtract.report.progress import NoProgressMeter
 from jaxtract.search.context_lines import settings_for
+from precision.dyadic import from_float64
 
 
 def rationals(rng, *shape):
@@ -317,8 +320,8 @@ def with_neurons_always_on(widths, seed, level, count):
     return ExactNetwork(tuple(weights), tuple(biases))
 
 
-# Not within 15,000 queries: one neuron, seed 3; two, seeds 0 and 3. With one, seed 0 lacks a neuron that 1,000 inputs
-# and 20 lines do not show. Two: a combination of them takes two neurons, where its weights have both signs, or one.
+# Not within 15,000 queries: two neurons, seeds 0 and 3. With one, seed 0 lacks a neuron that 1,000 inputs and 20 lines
+# do not show. Two: a combination of them takes two neurons, where its weights have both signs, or one.
 # A neuron of layer 3 that is always on, too, is left to the neurons beside it (seeds 4).
 @pytest.mark.parametrize(
     ("count", "seed", "widths"),
@@ -330,3 +333,13 @@ def test_a_network_with_neurons_that_are_always_on(count, seed, widths):
     assert found.outcome is Outcome.COMPLETE
     assert found.network.widths == (8, *widths, 1)
     assert certify(found.network, network).verdict == "identical"
+
+
+def test_a_row_of_layer_2_that_nothing_reads_does_not_hide_a_neuron_of_layer_3():
+    """A neuron of layer 3 that was walked while layer 2 lacked one passes for a row of it."""
+    network = with_neurons_always_on((8, 8, 6, 6, 1), 3, level=2, count=1)
+    options = ExtractOptions(seed=3, max_queries=15_000)
+    found = extract_network(ExactNetworkOracle(network), ExactContext(), options=options)
+    assert found.outcome is Outcome.COMPLETE
+    points = scattered(from_float64(np.random.default_rng(0).standard_normal((20_000, 8))))
+    assert np.all(FlintEvaluator(found.network)(points) == FlintEvaluator(network)(points))

@@ -21,7 +21,7 @@ from jaxtract.layers.any_depth.kinks.pool import Pool, SearchedLine
 from jaxtract.layers.any_depth.kinks.wider_slice import widened
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
 from jaxtract.layers.any_depth.rows.confirm_rows import audit, review
-from jaxtract.layers.any_depth.rows.explained_behind import drop_explained_behind
+from jaxtract.layers.any_depth.rows.superfluous_rows import RowKey, drop_explained_behind, drop_unread
 from jaxtract.layers.any_depth.rows.first_layer import measure_line
 from jaxtract.layers.any_depth.rows.grow_layers import Growth
 from jaxtract.layers.any_depth.rows.linear_units import LinearUnits
@@ -129,6 +129,7 @@ class AnyDepth:
         self.skips_tried = self.begun_again = False
         self.tried_at_sources: set[tuple[int, int, int]] = set()
         self.audited: set[tuple[int, int, int]] = set()
+        self.dropped_unread: set[RowKey] = set()
         counted = (
             oracle
             if isinstance(oracle, CountingOracle)
@@ -257,7 +258,11 @@ class AnyDepth:
             if self._complete_at_sources() or (self.state.numbers.few_bits and len(bad) and self._audited()):
                 continue
             # Kinks that are all explained by layers behind which no output fits are explained wrongly somewhere.
-            if explained and not read and drop_explained_behind(self.state):
+            if (
+                explained
+                and not read
+                and (drop_explained_behind(self.state) or drop_unread(self.state, self.dropped_unread))
+            ):
                 continue
             if self.state.hasty and (self._audited() or self.linear_units.find()):
                 continue

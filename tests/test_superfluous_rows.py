@@ -1,4 +1,4 @@
-"""Rows of a layer all of whose kinks are those of a neuron behind it."""
+"""Rows of a layer all of whose kinks are those of a neuron behind it, or that nothing reads."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from jaxtract.layers.any_depth.found_layers import FoundLayer, Row
 from jaxtract.layers.any_depth.kinks.input_slice import whole_space
 from jaxtract.layers.any_depth.kinks.pool import Pool
 from jaxtract.layers.any_depth.recovery import Recovery
-from jaxtract.layers.any_depth.rows.explained_behind import drop_explained_behind
+from jaxtract.layers.any_depth.rows.superfluous_rows import drop_explained_behind, drop_unread
 from jaxtract.network.families import exact_network, he
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.report.progress import NoProgressMeter
@@ -83,3 +83,19 @@ def test_a_row_that_is_read_is_kept():
     state = recovery(0, weight=fmpq(1, 3))
     assert not drop_explained_behind(state)
     assert len(state.layers[1].rows) == 5
+
+
+def test_a_row_that_all_readers_are_known_not_to_read_is_dropped_once():
+    state, dropped = recovery(0, weight=fmpq(0)), set()
+    before = list(state.layers)
+    assert drop_unread(state, dropped)
+    assert [len(layer.rows) for layer in state.layers] == [6, 4, 5]
+    assert not drop_unread(state, dropped)
+    # Found again, it is believed.
+    state.layers = before
+    assert not drop_unread(state, dropped)
+
+
+@pytest.mark.parametrize("weight", [None, fmpq(1, 3)])
+def test_a_row_that_may_be_read_is_not_dropped(weight):
+    assert not drop_unread(recovery(0, weight=weight), set())
