@@ -21,11 +21,11 @@ from jaxtract.layers.any_depth.kinks.pool import Pool, SearchedLine
 from jaxtract.layers.any_depth.kinks.wider_slice import widened
 from jaxtract.layers.any_depth.recovery import Kink, Recovery
 from jaxtract.layers.any_depth.rows.confirm_rows import audit, review
-from jaxtract.layers.any_depth.rows.superfluous_rows import RowKey, drop_explained_behind, drop_unread
 from jaxtract.layers.any_depth.rows.first_layer import measure_line
 from jaxtract.layers.any_depth.rows.grow_layers import Growth
 from jaxtract.layers.any_depth.rows.linear_units import LinearUnits
 from jaxtract.layers.any_depth.rows.straight_rows import straight_rows
+from jaxtract.layers.any_depth.rows.superfluous_rows import RowKey, drop_explained_behind, drop_unread
 from jaxtract.layers.any_depth.rows.walked_rows import WalkedRows
 from jaxtract.layers.any_depth.signs.sign_sources import SignSources
 from jaxtract.layers.any_depth.skips.carried import plain_rows
