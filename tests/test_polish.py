@@ -15,8 +15,8 @@ from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import scattered
 from jaxtract.oracle.serve import ExactNetworkOracle
 from jaxtract.polish.chosen_inputs import MOST_PARAMETERS
-from jaxtract.polish.gauss_newton import MOST_AT_ALL, polish, rounding_bound
-from jaxtract.polish.known_answers import Answered
+from jaxtract.polish.gauss_newton import MOST_AT_ALL, _descended, polish, rounding_bound
+from jaxtract.polish.known_answers import Answered, rational_answers
 from jaxtract.polish.least_absolute import least_absolute
 from jaxtract.polish.loose_parameters import Shown, inputs_for_loose
 from jaxtract.polish.missing_neuron import with_missing_neuron
@@ -349,3 +349,26 @@ def test_what_hardly_any_input_shows_is_looked_for():
     before, after = Shown.by(rows_at(asked)), Shown.by(rows_at(np.concatenate([asked, found])))
     assert before.spread[1] > 2.0**19 and after.spread[1] < 1
     assert not len(inputs_for_loose(rows_at, np.concatenate([asked, found]), np.ones(2), 2.0**12, None))
+
+
+def test_an_input_that_shows_a_parameter_better_than_all_others_mends_it():
+    """It is far off for the error of that parameter alone, and no sign of a neuron that is missing."""
+    drawn, rng = he((6, 8, 1), 2), np.random.default_rng(0)
+    oracle, truth = measured_oracle(drawn), drawn.exact()
+    row, offset = np.asarray(drawn.weights[0])[0], np.asarray(drawn.biases[0])[0]
+    points = rng.standard_normal((4000, 6))
+    off, on = points[points @ row + offset < -0.1][:400], points * np.array([1, 1e-8, 1, 1, 1, 1])
+    on = on[on @ row + offset > 0.1][:400]
+    deep = on[:1] + np.array([0, 3 * np.sign(row[1]), 0, 0, 0, 0])
+    start = disturbed(truth, 30, 0)
+    weights = start.weights[0].tolist()
+    weights[0][1] += fmpq(1, 1 << 12)
+    start = ExactNetwork((fmpq_mat(weights), start.weights[1]), start.biases)
+    inputs = np.concatenate([off, on, deep])
+    answers = rational_answers(oracle, scattered(from_float64(inputs)))
+    reached = []
+    for count in (len(inputs), len(inputs) - 1):
+        polished = _descended(oracle, Answered(inputs[:count], answers[:count]), Parameters(start))
+        assert polished is not None and not len(polished.outliers)
+        reached.append(bits_between(polished.network, truth))
+    assert reached[0] > 42 and reached[1] < 36

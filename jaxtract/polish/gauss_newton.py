@@ -42,6 +42,9 @@ LEAST_SHARE = 1e-13
 FAR_OFF = 1024.0
 """A residual so many times that of inputs where the network is right is none that a change of it could mend."""
 
+LIKELY = 32.0
+"""Standard deviations to which a residual may be the error of parameters that other inputs show less well."""
+
 RIGHT_SHARES = (0.9, 0.6, 0.35)
 """Shares of the inputs at which the network may be right, tried in this order."""
 
@@ -184,17 +187,43 @@ def rounding_bound(network: ExactNetwork, rng: np.random.Generator, answer_bits:
     answers = floats(FlintEvaluator(network)(scattered(points))).ravel()
     errors = np.maximum(np.abs(answers), np.finfo(np.float64).tiny) * 2.0**-answer_bits
     matrix = parameters.jacobian(points.to_float64()) / errors[:, None]
-    _, spread = _least_squares(matrix, np.zeros(len(matrix)))
+    spread = _least_squares(matrix, np.zeros(len(matrix)))[1].spread
     return parameters.worst_share(np.where(np.isinf(spread), 0, spread))
 
 
 @dataclasses.dataclass(frozen=True)
+class _Shown:
+    """How well residuals show parameters: R^-1, with R^T R the normal equations, in the directions that they show.
+
+    Attributes:
+        inverse: (parameters, directions); rows of parameters that they do not show are zero.
+        seen: which parameters (booleans) they show.
+    """
+
+    inverse: np.ndarray
+    seen: np.ndarray
+
+    @property
+    def spread(self) -> np.ndarray:
+        """Standard deviation of every parameter for residuals of size one, infinite where none shows it."""
+        return np.where(self.seen, np.linalg.norm(self.inverse, axis=1), np.inf)
+
+    def foreseen(self, rows: np.ndarray) -> np.ndarray:
+        """What errors of the parameters then do to further residuals, from their rows of the Jacobian."""
+        return np.linalg.norm(rows @ self.inverse, axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
 class _Fitted:
-    """Where steps on some of the inputs ended: residuals of ``size``, and what errors of size one do to parameters."""
+    """Where steps on some of the inputs ended: residuals of ``size``, and how well these show the parameters."""
 
     parameters: Parameters
     size: fmpq
-    spread: np.ndarray
+    shown: _Shown
+
+    @property
+    def spread(self) -> np.ndarray:
+        return self.shown.spread
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,7 +272,7 @@ class _Descent:
         """Further steps while more inputs agree: an activation pattern may have been wrong at some before."""
         for _ in range(MOST_GROWTH):
             parameters = self._shown_elsewhere(fitted) or fitted.parameters
-            right = used | ~self._wrong(parameters, fitted.size)
+            right = used | ~self._wrong(dataclasses.replace(fitted, parameters=parameters))
             if right.sum() == used.sum():
                 break
             again = self._fitted(parameters, right)
@@ -254,7 +283,7 @@ class _Descent:
 
     def _shown_elsewhere(self, fitted: _Fitted) -> Parameters | None:
         """Parameters that only inputs show where the network is wrong, as most of these inputs want them."""
-        wrong, open_ = self._wrong(fitted.parameters, fitted.size), np.isinf(fitted.spread)
+        wrong, open_ = self._wrong(fitted), np.isinf(fitted.spread)
         rows = np.repeat(wrong, self.target.shape[1])
         if not open_.any() or not wrong.any():
             return None
@@ -282,7 +311,7 @@ class _Descent:
 
     def _polished(self, fitted: _Fitted) -> Polished:
         parameters, spread = fitted.parameters, fitted.spread
-        wrong = self.inputs[self._wrong(parameters, fitted.size)]
+        wrong = self.inputs[self._wrong(fitted)]
         return Polished(
             parameters.network,
             _accuracy(parameters, spread, fitted.size),
@@ -292,15 +321,19 @@ class _Descent:
             parameters.open_rows(np.isinf(spread)) or {},
         )
 
-    def _wrong(self, parameters: Parameters, size: fmpq) -> np.ndarray:
-        """Inputs (booleans) with residuals far above ``size``: no change of what they do not show would mend that."""
+    def _wrong(self, fitted: _Fitted) -> np.ndarray:
+        """Inputs (booleans) where no change of the parameters, as far as these are known, would mend the residuals.
+
+        An input that shows more of a parameter than all that were used may be far off for the error of this alone.
+        """
+        jacobian = fitted.parameters.jacobian(self.inputs) * self.weights.ravel()[:, None]
         # Between many bits such a residual is larger in this unit than any double.
-        limit = size * from_float(FAR_OFF)
-        residuals, weights = self._residuals(parameters).ravel(), self.weights.ravel()
+        limits = FAR_OFF + LIKELY * fitted.shown.foreseen(jacobian)
+        residuals, weights = self._residuals(fitted.parameters).ravel(), self.weights.ravel()
         # What may be rounding alone refutes nothing, however well the others agree.
         far = [
-            abs(x) * from_float(float(w)) > limit and abs(x) > from_float(float(r))
-            for x, w, r in zip(residuals, weights, self.rounding.ravel(), strict=True)
+            abs(x) * from_float(float(w)) > fitted.size * from_float(float(limit)) and abs(x) > from_float(float(r))
+            for x, w, r, limit in zip(residuals, weights, self.rounding.ravel(), limits, strict=True)
         ]
         return np.any(np.reshape(far, self.target.shape), axis=1)
 
@@ -321,7 +354,7 @@ class _Descent:
         assert self.answer_bits is not None, "exact answers leave nothing to polish"
         parameters, best = start, None
         size: fmpq | None = None
-        spread: np.ndarray | None = None
+        shown: _Shown | None = None
         weights = np.where(used[:, None], self.weights, 0.0).ravel()
         for _ in range(MOST_STEPS):
             residuals = self._residuals(parameters).ravel()
@@ -330,14 +363,14 @@ class _Descent:
             now = unit * from_float(np.sqrt(np.mean(shares**2)))
             if now == 0:
                 break
-            if size is not None and spread is not None:
+            if size is not None and shown is not None:
                 if now < size:
-                    best = _Fitted(parameters, now, spread)
+                    best = _Fitted(parameters, now, shown)
                 if 2 * now >= size:
                     break
             size = now
             # The pattern of an input that lies near a boundary may change with the parameters.
-            step, spread = _least_squares(parameters.jacobian(self.inputs) * weights[:, None], shares)
+            step, shown = _least_squares(parameters.jacobian(self.inputs) * weights[:, None], shares)
             parameters = parameters.moved(step, unit, self.answer_bits + SPARE_BITS)
         return best
 
@@ -358,28 +391,31 @@ def _in_units(residuals: np.ndarray, weights: np.ndarray) -> tuple[fmpq, np.ndar
     return unit, np.array([to_float(x / unit) for x in residuals]) * weights
 
 
-def _least_squares(matrix: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(solution, standard deviation of each unknown for residuals of size one); columns are scaled to one size."""
+def _least_squares(matrix: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, _Shown]:
+    """(solution, how well it is known); columns are scaled to one size."""
     sizes = np.linalg.norm(matrix, axis=0)
     seen = sizes > 0
-    step, spread = np.zeros(matrix.shape[1]), np.full(matrix.shape[1], np.inf)
+    step, unknowns = np.zeros(matrix.shape[1]), matrix.shape[1]
     if not seen.any():
-        return step, spread
-    if matrix.shape[1] > MOST_PARAMETERS:
-        step[seen], spread[seen] = _least_squares_of_many(matrix[:, seen], sizes[seen], right)
-        return step, spread
-    q, r, order = map(np.asarray, qr(matrix[:, seen] / sizes[seen], mode="economic", pivoting=True))
-    diagonal = np.abs(np.diag(r))
-    strong = int(np.sum(diagonal > WEAKEST * diagonal[0]))
-    inverse = solve_triangular(r[:strong, :strong], np.eye(strong))
-    places = np.flatnonzero(seen)[order[:strong]]
-    step[places] = inverse @ (q[:, :strong].T @ right) / sizes[places]
-    spread[places] = np.linalg.norm(inverse, axis=1) / sizes[places]
-    return step, spread
+        return step, _Shown(np.empty((unknowns, 0)), seen)
+    if unknowns > MOST_PARAMETERS:
+        step[seen], inverse = _least_squares_of_many(matrix[:, seen], sizes[seen], right)
+        places, sizes = np.flatnonzero(seen), sizes[seen]
+    else:
+        q, r, order = map(np.asarray, qr(matrix[:, seen] / sizes[seen], mode="economic", pivoting=True))
+        diagonal = np.abs(np.diag(r))
+        strong = int(np.sum(diagonal > WEAKEST * diagonal[0]))
+        inverse = solve_triangular(r[:strong, :strong], np.eye(strong))
+        places = np.flatnonzero(seen)[order[:strong]]
+        sizes = sizes[places]
+        step[places] = inverse @ (q[:, :strong].T @ right) / sizes
+    known = _Shown(np.zeros((unknowns, inverse.shape[1])), np.isin(np.arange(unknowns), places))
+    known.inverse[places] = inverse / sizes[:, None]
+    return step, known
 
 
 def _least_squares_of_many(matrix: np.ndarray, sizes: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same without pivots, in blocks: minutes become seconds. All columns (of these sizes) are shown."""
+    """(solution, R^-1 of the scaled columns) without pivots, in blocks: minutes become seconds. All are shown."""
     count = len(sizes)
     stacked = np.zeros((len(matrix) + count, count + 1))
     stacked[: len(matrix), :count] = matrix / sizes
@@ -388,7 +424,7 @@ def _least_squares_of_many(matrix: np.ndarray, sizes: np.ndarray, right: np.ndar
     triangle = np.asarray(qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0])
     whole = triangle[:count]
     inverse = solve_triangular(whole[:, :count], np.eye(count))
-    return inverse @ whole[:, count] / sizes, np.linalg.norm(inverse, axis=1) / sizes
+    return inverse @ whole[:, count] / sizes, inverse
 
 
 def _accuracy(parameters: Parameters, spread: np.ndarray, size: fmpq) -> int:
