@@ -15,7 +15,7 @@ from jaxtract.layers.any_depth.unseen.disagreements import Recovered, first_bord
 from jaxtract.layers.any_depth.unseen.open_weights import OpenWeights, Weight, at_borders, solve_open
 from jaxtract.layers.any_depth.unseen.where_they_act import Trials, Tried, all_open, harmless_together
 from jaxtract.layers.any_depth.whole.assemble import Assembly
-from jaxtract.layers.any_depth.whole.extreme_lines import extreme_points
+from jaxtract.layers.any_depth.whole.extremes import Extremes
 from jaxtract.layers.any_depth.whole.read_output import OutputReader
 from jaxtract.measurement.affine_pieces import inside_piece
 from jaxtract.network.exact_network import ExactNetwork
@@ -53,9 +53,6 @@ MANY_BESIDE = 8192
 PROGRAMS_PER_QUERY = 4
 """Linear programs that are spent on open weights: where a network took long to read, its last weights may, too."""
 
-EXTREMES = 256
-"""Extreme points of every layer at which the finished network is asked."""
-
 
 class Examiner:
     """Compares at extremes of every layer, then at fresh inputs and lines.
@@ -78,6 +75,7 @@ class Examiner:
         self.verified = Verified()
         self.off_slice: list[Line] = []
         self.harmless: set[Weight] = set()
+        self.extremes = Extremes(state)
         self._polished: Polished | None = None
         self._answered: Answered | None = None
 
@@ -93,11 +91,13 @@ class Examiner:
         self.state.signed_again = False
         evaluator, recovered = self.assembly.recovered()
         self.verified = Verified()
-        points = self._extremes() if self.inputs else np.empty((0, self.state.slice.rank))
+        points, answers = np.empty((0, self.state.slice.rank)), np.empty((0, 1), dtype=object)
+        if self.inputs:
+            points, answers = self.extremes.answered()
         batch = scattered(from_float64(points))
-        answers = self.state.pool.asker.ask(batch, "verify")
         if self.inputs:
             wrong = np.any(answers != recovered.ask(batch, "verify"), axis=1)
+            self.extremes.note(wrong)
             self.verified.disagreements += int(wrong.sum())
             if wrong.any():
                 return points[wrong]
@@ -273,14 +273,6 @@ class Examiner:
             elif lacks_weights:
                 break
         return polished
-
-    def _extremes(self) -> np.ndarray:
-        """Inputs on the slice at which random combinations of a layer's activations are extreme, (points, rank)."""
-        found = [
-            extreme_points(self.state.known(depth), EXTREMES, self.state.rng)
-            for depth in range(1, len(self.state.layers) + 1)
-        ]
-        return np.round(np.concatenate(found), 12)
 
     def learn_from(self, bad: np.ndarray) -> bool:
         """What counterexamples tell of open weights, else the borders before a few; False when there are none.
