@@ -246,3 +246,14 @@ def test_a_row_that_reads_only_early_layers_moves_there():
     assert moved_to(layout, 2, row, 0).weights == [5, 6]
     row = Row([fmpq(x) for x in (0, 0, 5, 6, 0, 7, 0)], fmpq(1))
     assert deepest_read(layout, 2, row) == 1 and moved_to(layout, 2, row, 1).weights == [0, 7, 0, 5, 6]
+
+
+def test_skips_are_looked_for_with_so_many_queries_as_are_allowed(monkeypatch):
+    """Where a plain network is only hard to read, all that would be in vain."""
+    network = with_skips((8, 6, 6, 2), 0, [(0, 2)]).exact()
+    assert not extract(network).not_resolved
+    monkeypatch.setattr("jaxtract.layers.any_depth.extract.SKIP_QUERIES", 0)
+    monkeypatch.setattr("jaxtract.layers.any_depth.extract.SKIP_SHARE", 0.0)
+    options = ExtractOptions(verify_inputs=200, verify_lines=4, max_queries=20_000)
+    found = extract_network(ExactNetworkOracle(network), ExactContext(), options=options)
+    assert found.outcome is not Outcome.COMPLETE

@@ -63,6 +63,9 @@ RANDOM_LINES = 0.25
 
 COUNTEREXAMPLE_BITS = 40
 
+SKIP_QUERIES, SKIP_SHARE = 20_000, 0.25
+"""A network with skips is looked for with at most so many queries, or such a share of all before where that is more."""
+
 OPEN_ROUNDS = 3
 """Times that a network of rounded answers may agree, its weights not determined, before nothing more is searched."""
 
@@ -332,6 +335,7 @@ class AnyDepth:
             self.state.progress,
             verify_inputs=self.options.verify_inputs,
             verify_lines=self.options.verify_lines,
+            most_queries=max(SKIP_QUERIES, int(SKIP_SHARE * self.state.oracle.count.total)),
         )
         self.skips_tried = True
         self.state.with_skips = reader.run(self.options.rounds // 2)

@@ -84,6 +84,7 @@ class SkipReader:
         known: rows of the first layers, over all that comes before (``carried``), as far as they are known.
         settings, rng, progress: as in ``AnyDepth``.
         verify_inputs, verify_lines: fresh ones that must agree.
+        most_queries: after which no more rows are looked for.
     """
 
     def __init__(
@@ -98,7 +99,9 @@ class SkipReader:
         *,
         verify_inputs: int,
         verify_lines: int,
+        most_queries: int,
     ):
+        self.most_queries = oracle.count.total + most_queries
         self.oracle, self.slice, self.pool = oracle, chosen, pool
         self.settings, self.rng, self.progress = settings, rng, progress
         self.fresh = verify_inputs, verify_lines
@@ -108,10 +111,12 @@ class SkipReader:
         self._layers_known: dict[int, tuple[int, KnownLayers]] = {}
 
     def run(self, rounds: int) -> Found | None:
-        """The network, or None after so many rounds of new lines."""
+        """The network, or None after so many rounds of new lines or more queries than are allowed."""
         self._review_first()
         for _ in range(rounds):
             self._explain()
+            if self._spent():
+                return None
             counterexamples: list[list[fmpq]] = []
             if not self._unexplained():
                 found, counterexamples = self._network()
@@ -123,6 +128,9 @@ class SkipReader:
                     counterexamples = self.slice.equivalent(near).tolist()
             self._add_lines(counterexamples)
         return None
+
+    def _spent(self) -> bool:
+        return self.oracle.count.total > self.most_queries
 
     # -- rows --
 
@@ -145,7 +153,7 @@ class SkipReader:
     def _explain(self) -> None:
         """Find rows for unexplained kinks, one layer after the other."""
         level, barren = max(2, len(self.layers)), 0
-        while (unexplained := self._unexplained()) and level <= MOST_DEPTH:
+        while (unexplained := self._unexplained()) and level <= MOST_DEPTH and not self._spent():
             wave = self._wave(level, unexplained)
             rows = self._rows(level, wave)
             if rows:
