@@ -1,5 +1,8 @@
 """Open weights from inputs at which the recovered function is wrong because of them."""
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import numpy as np
 import pytest
 from flint import fmpq
@@ -7,9 +10,11 @@ from helpers import found_layers, output_layer
 
 from jaxtract.geometry.boundary_points import boundary_points_from, boundary_points_towards
 from jaxtract.layers.any_depth.found_layers import rescaled_columns, stacked
+from jaxtract.layers.any_depth.recovery import Recovery
 from jaxtract.layers.any_depth.unseen.at_inputs import solve_acting, weights_at_inputs
 from jaxtract.layers.any_depth.unseen.disagreements import Recovered
 from jaxtract.layers.any_depth.unseen.open_weights import OpenWeights
+from jaxtract.layers.any_depth.whole.read_output import OutputReader
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.network.families import exact_network, he
 from jaxtract.oracle.counting import CountingOracle
@@ -173,3 +178,21 @@ def test_a_weight_that_switches_its_neuron_off_comes_from_the_way_to_where_that_
     assert weights_at_inputs(open_weights, oracle, recovered, inputs, rng) == truth
     open_weights.layers[1].rows[0].seen_at = []
     assert weights_at_inputs(open_weights, oracle, recovered, inputs, rng) == {}
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_weights_of_two_layers_are_set_together_in_the_scale_in_which_they_were_told(backwards):
+    """The one of the earlier layer changes the scale of its row, in which the later one was told."""
+    full = found_layers(exact_network(he((4, 3, 3, 1), 0)))
+    wanted = {(0, 1, 2): fmpq(1, 7), (1, 2, 1): fmpq(3, 11)}
+    for level, q, i in wanted:
+        full[level].rows[q].weights[i] = None
+    factor = full[0].rows[1].integer_factor()
+    state = cast(Any, SimpleNamespace(layers=full))
+    state.carry_scales = lambda level, factors: Recovery.carry_scales(state, level, factors)
+    reader = cast(OutputReader, SimpleNamespace(state=state))
+    assert OutputReader.fill(reader, dict(reversed(wanted.items())) if backwards else wanted)
+    change = full[0].rows[1].integer_factor() / factor
+    assert change != 1
+    assert state.layers[0].rows[1].weights[2] == wanted[0, 1, 2]
+    assert state.layers[1].rows[2].weights[1] == wanted[1, 2, 1] / change

@@ -191,7 +191,8 @@ class OutputReader:
     def fill(self, weights: dict[Weight, Number]) -> bool:
         """Set weights that were open, (layer from 0, neuron, neuron before); True when there was one."""
         told = {key: value for key, value in weights.items() if self.state.layers[key[0]].rows[key[1]].tells(value)}
-        for depth in sorted({level for level, _, _ in told}):
+        # A weight is told in the scale that the layer before it has now: later layers first.
+        for depth in sorted({level for level, _, _ in told}, reverse=True):
             rows = self.state.layers[depth].rows
             factors = [row.integer_factor() for row in rows]
             for (level, q, i), value in told.items():
