@@ -209,6 +209,25 @@ def test_what_a_search_asked_is_not_asked_again_to_polish():
     assert min(accuracy) > 35
 
 
+def test_what_a_search_asked_tells_a_network_that_lacks_a_neuron_that_is_seldom_on():
+    """Where it is right nearly everywhere, and what it lacks shows at few more inputs."""
+    drawn, rng = he((6, 8, 8, 1), 3), np.random.default_rng(0)
+    weights, biases = ([np.array(x) for x in table] for table in (drawn.weights, drawn.biases))
+    points = rng.standard_normal((20_000, 6))
+    heights = np.maximum(points @ weights[0].T + biases[0], 0) @ weights[1][0]
+    biases[1][0] = -np.quantile(heights, 0.95)
+    network = ReLUNetwork(weights, biases)
+    lacking = ReLUNetwork([weights[0], weights[1][1:], weights[2][:, 1:]], [biases[0], biases[1][1:], biases[2]])
+    asked = []
+    for known in (0, 1000):
+        counted = CountingOracle(CallableOracle(lambda x: np.asarray(network(x)), inputs=6, outputs=1), float64())
+        counted.ask(scattered(gaussian_points(known, 6, 0, np.random.default_rng(0))), "search")
+        polished = polish(counted, lacking.exact(), np.random.default_rng(1))
+        assert polished is not None and len(polished.outliers) and polished.accuracy_bits > 35
+        asked.append(counted.count.measure)
+    assert 0 < asked[1] < asked[0] / 3
+
+
 def test_a_network_that_lacks_something_is_not_told_by_what_a_search_asked():
     network = he((6, 8, 8, 1), 3)
     weights = [np.array(w) for w in network.weights]

@@ -18,6 +18,7 @@ from jaxtract.polish.chosen_inputs import MOST_PARAMETERS
 from jaxtract.polish.gauss_newton import MOST_AT_ALL, _descended, polish, rounding_bound
 from jaxtract.polish.known_answers import Answered, rational_answers
 from jaxtract.polish.least_absolute import least_absolute
+from jaxtract.polish.least_squares import least_squares
 from jaxtract.polish.loose_parameters import Shown, inputs_for_loose
 from jaxtract.polish.missing_neuron import with_missing_neuron
 from jaxtract.polish.one_layer import polish_one_layer
@@ -371,4 +372,25 @@ def test_an_input_that_shows_a_parameter_better_than_all_others_mends_it():
         polished = _descended(oracle, Answered(inputs[:count], answers[:count]), Parameters(start))
         assert polished is not None and not len(polished.outliers)
         reached.append(bits_between(polished.network, truth))
+        # From there no step is left that would make the residuals smaller.
+        again = _descended(oracle, Answered(inputs[:count], answers[:count]), Parameters(polished.network))
+        assert again is not None and not len(again.outliers)
     assert reached[0] > 42 and reached[1] < 36
+
+
+def test_least_squares_tell_along_which_directions_nothing_is_determined():
+    rng = np.random.default_rng(0)
+    matrix = rng.standard_normal((30, 5))
+    matrix[:, 3] = matrix[:, 0] - 2 * matrix[:, 1]
+    matrix = np.concatenate([matrix, np.zeros((30, 1))], axis=1)
+    truth = np.arange(1.0, 7.0)
+    solution, known = least_squares(matrix, matrix @ truth)
+    assert np.allclose(matrix @ solution, matrix @ truth)
+    assert known.seen.sum() == 4 and not known.seen[5] and known.free.shape == (6, 2)
+    assert np.allclose(matrix @ known.free, 0, atol=1e-9)
+    assert np.linalg.matrix_rank(known.free) == 2
+    assert np.array_equal(np.isinf(known.spread), ~known.seen)
+    covariance = np.linalg.inv(matrix[:, known.seen].T @ matrix[:, known.seen])
+    rows = rng.standard_normal((3, 6)) * known.seen
+    expected = np.sqrt(np.einsum("ki,ij,kj->k", rows[:, known.seen], covariance, rows[:, known.seen]))
+    assert np.allclose(known.foreseen(rows), expected)

@@ -22,6 +22,9 @@ SPARE = 0.5
 LEAST_RANDOM = 0.1
 """The same of inputs at random where other answers, which may show less, take their place."""
 
+LEAST_SPARE = 8
+"""Inputs beyond these in any case."""
+
 SHOWN = 1e-8
 """Directions of the parameters that inputs asked before show this much more weakly than others need more inputs."""
 
@@ -58,13 +61,14 @@ def chosen_inputs(
     strongest: bool,
     spared: int = 0,
     by_all: bool = False,
+    random: int = 0,
 ) -> DyadicMatrix:
     """Inputs at which the parameters are determined as well as many candidates allow, and more at random.
 
     Only for what the inputs ``asked`` (inputs, dimension) do not show. All at random where the parameters are many.
     ``strongest``: answers are rounded from the terms of the network, and candidates are also those of very many inputs
     at which a parameter stands out most from this rounding. ``spared``: answers that are known for another reason.
-    ``by_all``: ``asked`` is of all that was asked, with inputs to spare.
+    ``by_all``: ``asked`` is of all that was asked, with inputs to spare. ``random``: so many inputs in any case.
     """
     outputs = parameters.network.outputs
     needed = -(-parameters.count // outputs)
@@ -83,20 +87,25 @@ def chosen_inputs(
         drawn.extend(_standing_out(parameters, rng))
     exponent = max(points.exponent for points in drawn)
     rows = [row for points in drawn for row in points.at_exponent(exponent).tolist()]
-    random = rng.permutation(len(SCALES) * count)[: MANY * needed if many else count].tolist()
+    mixed = rng.permutation(len(SCALES) * count)[: MANY * needed if many else count].tolist()
     if many and len(asked):
-        random = []  # what is missing shows at inputs that were drawn for it
-    order = [*random, *range(len(SCALES) * count, len(rows))]
+        mixed = []  # what is missing shows at inputs that were drawn for it
+    order = [*mixed, *range(len(SCALES) * count, len(rows))]
     candidates = DyadicMatrix(fmpz_mat(len(order), inputs, [x for k in order for x in rows[k]]), exponent)
     if len(asked):
-        return _rows(
-            candidates, _lacking(parameters, asked, candidates.to_float64(), strongest=strongest, by_all=by_all)
-        )
+        lacking = _lacking(parameters, asked, candidates.to_float64(), strongest=strongest, by_all=by_all)
+        more = rng.permutation(len(order))[:random].tolist() if random else []
+        return _rows(candidates, np.array([*dict.fromkeys([*lacking.tolist(), *more])], dtype=int))
     if many:
         return candidates
     jacobian = weighted_jacobian(parameters, candidates.to_float64(), strongest=strongest)
     best = best_inputs(jacobian, outputs)[:needed]
     return _rows(candidates, _with_spare(best, needed, len(order), spared))
+
+
+def least_random(parameters: Parameters) -> int:
+    """Inputs at random that are asked of a network that may lack something: other answers may not show it."""
+    return math.ceil(LEAST_RANDOM * parameters.count / parameters.network.outputs) + LEAST_SPARE
 
 
 def weighted_jacobian(parameters: Parameters, points: np.ndarray, *, strongest: bool) -> np.ndarray:
@@ -115,7 +124,7 @@ def best_inputs(jacobian: np.ndarray, outputs: int) -> list[int]:
 def _with_spare(best: Sequence[int], needed: int, count: int, spared: int = 0) -> np.ndarray:
     """Chosen inputs of ``count``, and further ones in the order that they have, but for most of those spared."""
     chosen = set(best)
-    spare = max(math.ceil(SPARE * needed) - spared, math.ceil(LEAST_RANDOM * needed)) + 8
+    spare = max(math.ceil(SPARE * needed) - spared, math.ceil(LEAST_RANDOM * needed)) + LEAST_SPARE
     others = [k for k in range(count) if k not in chosen][:spare]
     return np.array([*best, *others], dtype=int)
 

@@ -17,15 +17,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from flint import fmpq
-from scipy.linalg import qr, solve_triangular
 
 from jaxtract.network.exact_network import ExactNetwork
 from jaxtract.oracle.counting import CountingOracle
 from jaxtract.oracle.evaluate import FlintEvaluator
 from jaxtract.oracle.points import PointBatch, scattered
-from jaxtract.polish.chosen_inputs import MOST_PARAMETERS, chosen_inputs, weighted_jacobian
+from jaxtract.polish.chosen_inputs import MOST_PARAMETERS, chosen_inputs, least_random, weighted_jacobian
 from jaxtract.polish.known_answers import Answered, known_already, rational_answers
 from jaxtract.polish.least_absolute import least_absolute
+from jaxtract.polish.least_squares import Determined, least_squares
 from jaxtract.polish.loose_parameters import inputs_for_loose
 from jaxtract.polish.parameters import Parameters, floats, plain_sizes
 from jaxtract.polish.weights_from_outputs import weights_from_outputs
@@ -35,9 +35,6 @@ from precision.rounded import RoundedContext
 
 MOST_AT_ALL = 6000
 """Parameters beyond which a dense Jacobian takes more than minutes."""
-
-LEAST_SHARE = 1e-13
-"""There corrections along what the residuals do not show are kept small by rows of this size."""
 
 FAR_OFF = 1024.0
 """A residual so many times that of inputs where the network is right is none that a change of it could mend."""
@@ -54,10 +51,10 @@ LEAST_SPARE, ROUNDING_BITS = 0.2, 10
 MOST_GROWTH = 6
 """Times that inputs are added which turn out to be right."""
 
-MOST_STEPS = 60
+LEAST_CHANGE = 1e-9
+"""Of what the parameters do to a residual one by one, the share that is left where it is no rounding."""
 
-WEAKEST = 1e-10
-"""Corrections that the residuals show this much more weakly than others are not made."""
+MOST_STEPS = 60
 
 LOOSE_SHARE, TIGHTENED = 2.0**12, 4
 """Parameters whose error is more than so many roundings of their row are looked after, so many times."""
@@ -122,12 +119,16 @@ def polish(
     parameters = Parameters(network)
     rough = oracle.context.rough
     known = None if rough or before is not None else known_already(oracle, parameters)
+    random = 0
     if known is not None:
-        before, spare = known, None
+        before, spare = known.answered, None
+        random = least_random(parameters) if known.wrong else 0
     asked = before.inputs if before is not None else np.empty((0, network.inputs))
     asked = asked if also is None else np.concatenate([asked, also])
     spared, by_all = 0 if spare is None else len(spare.inputs), known is not None
-    points = chosen_inputs(parameters, rng, near, asked, strongest=not rough, spared=spared, by_all=by_all).to_float64()
+    points = chosen_inputs(
+        parameters, rng, near, asked, strongest=not rough, spared=spared, by_all=by_all, random=random
+    ).to_float64()
     fresh = np.concatenate([asked[0 if before is None else len(before.inputs) :], points])
     answered = Answered(fresh, rational_answers(oracle, scattered(from_float64(fresh))))
     answered = answered if before is None else before + answered
@@ -187,30 +188,8 @@ def rounding_bound(network: ExactNetwork, rng: np.random.Generator, answer_bits:
     answers = floats(FlintEvaluator(network)(scattered(points))).ravel()
     errors = np.maximum(np.abs(answers), np.finfo(np.float64).tiny) * 2.0**-answer_bits
     matrix = parameters.jacobian(points.to_float64()) / errors[:, None]
-    spread = _least_squares(matrix, np.zeros(len(matrix)))[1].spread
+    spread = least_squares(matrix, np.zeros(len(matrix)))[1].spread
     return parameters.worst_share(np.where(np.isinf(spread), 0, spread))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Shown:
-    """How well residuals show parameters: R^-1, with R^T R the normal equations, in the directions that they show.
-
-    Attributes:
-        inverse: (parameters, directions); rows of parameters that they do not show are zero.
-        seen: which parameters (booleans) they show.
-    """
-
-    inverse: np.ndarray
-    seen: np.ndarray
-
-    @property
-    def spread(self) -> np.ndarray:
-        """Standard deviation of every parameter for residuals of size one, infinite where none shows it."""
-        return np.where(self.seen, np.linalg.norm(self.inverse, axis=1), np.inf)
-
-    def foreseen(self, rows: np.ndarray) -> np.ndarray:
-        """What errors of the parameters then do to further residuals, from their rows of the Jacobian."""
-        return np.linalg.norm(rows @ self.inverse, axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,7 +198,7 @@ class _Fitted:
 
     parameters: Parameters
     size: fmpq
-    shown: _Shown
+    shown: Determined
 
     @property
     def spread(self) -> np.ndarray:
@@ -287,16 +266,16 @@ class _Descent:
         rows = np.repeat(wrong, self.target.shape[1])
         if not open_.any() or not wrong.any():
             return None
-        matrix = (fitted.parameters.jacobian(self.inputs)[rows] * self.weights.ravel()[rows, None])[:, open_]
-        seen = matrix.any(axis=0)
+        jacobian = fitted.parameters.jacobian(self.inputs)[rows] * self.weights.ravel()[rows, None]
+        free = fitted.shown.free
+        matrix = jacobian @ free
+        seen = np.any(np.abs(matrix) > LEAST_CHANGE * (np.abs(jacobian) @ np.abs(free)), axis=0)
         unit, shares = _in_units(self._residuals(fitted.parameters).ravel()[rows], self.weights.ravel()[rows])
         found = least_absolute(matrix[:, seen], shares)
         if found is None:
             return self._where_neurons_are_on(fitted.parameters, open_, wrong)
-        step = np.zeros(len(open_))
-        step[np.flatnonzero(open_)[seen]] = found
         assert self.answer_bits is not None, "exact answers leave nothing to polish"
-        return fitted.parameters.moved(step, unit, self.answer_bits + SPARE_BITS)
+        return fitted.parameters.moved(free[:, seen] @ found, unit, self.answer_bits + SPARE_BITS)
 
     def _where_neurons_are_on(self, parameters: Parameters, open_: np.ndarray, wrong: np.ndarray) -> Parameters | None:
         """Open weights of the last hidden layer, where what they make a neuron add to f is all that is wrong."""
@@ -353,8 +332,9 @@ class _Descent:
         """Steps until the residuals at the inputs used fall no more; None where the first one raises them."""
         assert self.answer_bits is not None, "exact answers leave nothing to polish"
         parameters, best = start, None
+        first: _Fitted | None = None
         size: fmpq | None = None
-        shown: _Shown | None = None
+        shown: Determined | None = None
         weights = np.where(used[:, None], self.weights, 0.0).ravel()
         for _ in range(MOST_STEPS):
             residuals = self._residuals(parameters).ravel()
@@ -370,8 +350,11 @@ class _Descent:
                     break
             size = now
             # The pattern of an input that lies near a boundary may change with the parameters.
-            step, shown = _least_squares(parameters.jacobian(self.inputs) * weights[:, None], shares)
+            step, shown = least_squares(parameters.jacobian(self.inputs) * weights[:, None], shares)
+            first = first or _Fitted(start, now, shown)
             parameters = parameters.moved(step, unit, self.answer_bits + SPARE_BITS)
+        if best is None and first is not None and self._agrees(first, used):
+            return first  # nothing is left to gain
         return best
 
 
@@ -389,42 +372,6 @@ def _in_units(residuals: np.ndarray, weights: np.ndarray) -> tuple[fmpq, np.ndar
         return fmpq(1), np.zeros(len(residuals))
     unit = power_of_two(floor_log2(largest))
     return unit, np.array([to_float(x / unit) for x in residuals]) * weights
-
-
-def _least_squares(matrix: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, _Shown]:
-    """(solution, how well it is known); columns are scaled to one size."""
-    sizes = np.linalg.norm(matrix, axis=0)
-    seen = sizes > 0
-    step, unknowns = np.zeros(matrix.shape[1]), matrix.shape[1]
-    if not seen.any():
-        return step, _Shown(np.empty((unknowns, 0)), seen)
-    if unknowns > MOST_PARAMETERS:
-        step[seen], inverse = _least_squares_of_many(matrix[:, seen], sizes[seen], right)
-        places, sizes = np.flatnonzero(seen), sizes[seen]
-    else:
-        q, r, order = map(np.asarray, qr(matrix[:, seen] / sizes[seen], mode="economic", pivoting=True))
-        diagonal = np.abs(np.diag(r))
-        strong = int(np.sum(diagonal > WEAKEST * diagonal[0]))
-        inverse = solve_triangular(r[:strong, :strong], np.eye(strong))
-        places = np.flatnonzero(seen)[order[:strong]]
-        sizes = sizes[places]
-        step[places] = inverse @ (q[:, :strong].T @ right) / sizes
-    known = _Shown(np.zeros((unknowns, inverse.shape[1])), np.isin(np.arange(unknowns), places))
-    known.inverse[places] = inverse / sizes[:, None]
-    return step, known
-
-
-def _least_squares_of_many(matrix: np.ndarray, sizes: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(solution, R^-1 of the scaled columns) without pivots, in blocks: minutes become seconds. All are shown."""
-    count = len(sizes)
-    stacked = np.zeros((len(matrix) + count, count + 1))
-    stacked[: len(matrix), :count] = matrix / sizes
-    stacked[: len(matrix), count] = right
-    stacked[len(matrix) + np.arange(count), np.arange(count)] = LEAST_SHARE
-    triangle = np.asarray(qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0])
-    whole = triangle[:count]
-    inverse = solve_triangular(whole[:, :count], np.eye(count))
-    return inverse @ whole[:, count] / sizes, inverse
 
 
 def _accuracy(parameters: Parameters, spread: np.ndarray, size: fmpq) -> int:
