@@ -305,16 +305,27 @@ class _Descent:
 
         An input that shows more of a parameter than all that were used may be far off for the error of this alone.
         """
-        jacobian = fitted.parameters.jacobian(self.inputs) * self.weights.ravel()[:, None]
         # Between many bits such a residual is larger in this unit than any double.
-        limits = FAR_OFF + LIKELY * fitted.shown.foreseen(jacobian)
+        limit = fitted.size * from_float(FAR_OFF)
         residuals, weights = self._residuals(fitted.parameters).ravel(), self.weights.ravel()
+        sizes = np.array([abs(x) * from_float(float(w)) for x, w in zip(residuals, weights, strict=True)], dtype=object)
         # What may be rounding alone refutes nothing, however well the others agree.
-        far = [
-            abs(x) * from_float(float(w)) > fitted.size * from_float(float(limit)) and abs(x) > from_float(float(r))
-            for x, w, r, limit in zip(residuals, weights, self.rounding.ravel(), limits, strict=True)
-        ]
-        return np.any(np.reshape(far, self.target.shape), axis=1)
+        far = np.array(
+            [
+                size > limit and abs(x) > from_float(float(r))
+                for size, x, r in zip(sizes, residuals, self.rounding.ravel(), strict=True)
+            ]
+        )
+        wrong = np.any(far.reshape(self.target.shape), axis=1)
+        if wrong.any():
+            rows = np.repeat(wrong, self.target.shape[1])
+            jacobian = fitted.parameters.jacobian(self.inputs[wrong]) * weights[rows, None]
+            likely = fitted.shown.foreseen(jacobian)
+            far[rows] &= [
+                size > limit + fitted.size * from_float(LIKELY * float(own))
+                for size, own in zip(sizes[rows], likely, strict=True)
+            ]
+        return np.any(far.reshape(self.target.shape), axis=1)
 
     def _agrees(self, fitted: _Fitted, used: np.ndarray) -> bool:
         """Whether residuals at more equations than unknowns fell to about the rounding of the answers."""
